@@ -156,28 +156,24 @@ def read_packages(folder: Path) -> tuple[str, list[str]]:
     return table, plays
 
 
-def write(path: Path, text: bytes) -> None:
-    """Writes beside the file first, so that a kill leaves the old file or the new one."""
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(text)
-        os.replace(unfinished, path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise UserError(f"{path}: {error.strerror}") from None
-
-
 def prepare(folder: Path, output: Path, check: bool) -> None:
     table, plays = read_packages(folder)
     files = {"names.txt": render_names(table), "tinyshakespeare.txt": render_plays(plays)}
     files = {name: text.encode("ascii") for name, text in files.items()}
-    for name, text in files.items():  # all are checked before the first is written
+    for name, text in files.items():
         digest = hashlib.sha256(text).hexdigest()
         if check and digest != SHA256[name]:
             raise UserError(f"{name} would have the sha256 {digest} instead of {SHA256[name]}; nothing was written")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output) as unfinished:
+            for name, text in files.items():
+                Path(unfinished, name).write_bytes(text)
+            for name in files:  # both are complete: each takes the old one's place in a single step
+                os.replace(Path(unfinished, name), output / name)
+    except OSError as error:
+        raise UserError(f"{output}: {error.strerror}") from None
     for name, text in files.items():
-        write(output / name, text)
         print(f"{output / name}: {len(text):,} characters" + (", sha256 as expected" if check else ""))
 
 
