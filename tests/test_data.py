@@ -135,8 +135,7 @@ AWKWARD = r"""# Title
 ### SCENE I. A street in
 Yorkshire.
 
-_Enter a company of Citizens, with staves, and other
-weapons_
+_Enter a company of Citizens_
 
 Two Sentinels on guard.
 
@@ -144,7 +143,8 @@ Two Sentinels on guard.
 Before we proceed,  
 hear me.
 
-_Exit a Citizen_
+_Exit a Citizen, with staves, and other
+weapons_
 
 in whose name myself  
 attach thee.
@@ -217,14 +217,16 @@ Hail!
 """
 
 
-def test_the_last_play_is_cut_after_the_last_speech_that_fits(tmp_path):
+@pytest.mark.parametrize("spare", [0, 10])
+def test_the_plays_are_cut_after_the_last_speech_that_fits(tmp_path, spare):
     first = "A:\n" + "x" * 1_115_300 + "\n"
-    room = 1_115_394 - len(first) - len("\nB:\n\n")
-    speeches = ["x" * 1_115_300, "y" * room, "z", "z"]
-    play = "".join(f"**{speaker}**  \n{speech}\n\n" for speaker, speech in zip("ABCD", speeches))
-    _, plays = rebuild(tmp_path, plays={"roman/coriolanus": play})
-    assert plays == f"{first}\nB:\n{'y' * room}\n"
-    assert len(plays) == 1_115_394
+    second = "B:\n" + "y" * (1_115_394 - spare - len(first) - len("\nB:\n\n")) + "\n"
+    third, fourth = "C:\n" + "z" * 99 + "\n", "D:\nw\n"  # the fourth alone would fit into ten characters
+    speeches = [first, second, third, fourth]
+    markdown = "".join(f"**{speech[0]}**  \n{speech[3:]}\n" for speech in speeches)
+    _, plays = rebuild(tmp_path, plays={"roman/coriolanus": markdown})
+    assert plays == f"{first}\n{second}"
+    assert len(plays) == 1_115_394 - spare
 
 
 # Errors ----------------------------------------------------------------------------------------------------
