@@ -53,7 +53,7 @@ def render_names(table: str) -> str:
 # Plays: the source is Markdown. A paragraph is a heading (# ...), a stage direction (_..._), a speech
 # (**SPEAKER**, then its lines) or the rest of a speech that a stage direction interrupted.
 
-SPEAKERS = {  # slips in speakers' names; roles without a name are in small letters, as nearly everywhere else
+SPEAKERS = {  # slips in names; roles without a name are not in capitals, as nearly everywhere else
     "ALL": "All",
     "ANOTHER": "Another",
     "DUKE": "DUKE VINCENTIO",
@@ -126,8 +126,9 @@ def run(what: str, *command: str) -> None:
     finished = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               errors="replace")
     if finished.returncode:
-        last_words = (finished.stderr.strip() or finished.stdout.strip() or "no message").splitlines()[-1]
-        raise UserError(f"{what} failed: {last_words}")
+        lines = (finished.stderr + finished.stdout).strip().splitlines() or ["no message"]
+        reason = next((line for line in lines if "error" in line.lower()), lines[-1])
+        raise UserError(f"{what} failed, is there a network? ({reason})")
 
 
 def download(folder: Path) -> None:
