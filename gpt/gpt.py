@@ -1,0 +1,1028 @@
+"""gpt: a text in, more text like it out; a transformer written as one is written today.
+
+    python gpt.py                                        three minutes on two CPU cores: Shakespeare, more or less
+    python gpt.py -i my.txt -o out/my                    another text, another folder
+    python gpt.py --sample-only --prompt "ROMEO:"        text from the trained model in out/
+    python gpt.py --resume                               go on where the last run stopped
+    python gpt.py --sample-only --attention "some text"  what every head looks at: attention.png
+    torchrun --standalone --nproc_per_node=2 gpt.py      two processes, each with a batch of its own
+
+Read `Transformer` in makemore.py first: the GPT-2 block (Radford et al. 2019), learned positions, GELU, AdamW. This
+file departs from it in six places. Behind each: what the validation loss loses without it.
+"""
+import argparse
+import codecs
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import io
+import math
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from torch import nn
+
+# ---------------------------------------------------------------------------------------------------------------
+# Configuration. Without size flags the device picks a row.
+
+COLUMNS = ("n_layer", "n_head", "n_embd", "block_size", "batch_size", "max_steps", "dropout", "learning_rate")
+DEFAULTS = {
+    #       layers heads channels context batch steps dropout  rate
+    "cpu":  (    3,    4,     128,    128,   16, 1500,    0.0, 0.02),
+    "gpu":  (    6,    6,     384,    256,   64, 5000,    0.2, 0.02),
+}  # fmt: skip
+
+
+class UserError(Exception):
+    """Something that the user can put right: the command line prints it as one sentence, exit status 2."""
+
+
+class Diverged(Exception):
+    """The loss is no number any more: one sentence, exit status 1."""
+
+
+@dataclasses.dataclass
+class Config:
+    """All values of a run. Build it with `configure`, which fills in the defaults of the device."""
+
+    n_layer: int
+    n_head: int
+    n_embd: int  # channels
+    block_size: int  # context in characters
+    batch_size: int  # windows a step, in each process
+    max_steps: int  # -1: for ever
+    dropout: float
+    learning_rate: float  # of the matrices, at its peak
+    seed: int = 3407
+    vocab_size: int = 0  # from the data
+    ngram: int = 5  # the longest n-gram with an embedding of its own
+    ngram_slots: int = 16381  # rows of the table of each n; a prime spreads the hashes
+
+    @property
+    def eval_interval(self):
+        return 200 if self.max_steps < 0 else max(1, self.max_steps // 12)
+
+    def __str__(self):
+        return ", ".join(f"{k.replace('_', '-')} {v}" for k, v in vars(self).items() if "ngram" not in k)
+
+
+def configure(device="cpu", **values):
+    """The Config for a kind of device, e.g. `configure("cpu", n_layer=2)`; UserError for values without sense."""
+    config = Config(**(dict(zip(COLUMNS, DEFAULTS["cpu" if str(device) == "cpu" else "gpu"])) | values))
+    for name, value in vars(config).items():
+        if name in ("learning_rate", "dropout"):
+            if not 0 <= value < (1 if name == "dropout" else math.inf):
+                raise UserError(f"--{name.replace('_', '-')} must be a number from 0 up"
+                                f"{', below 1' * (name == 'dropout')}, not {value}")  # fmt: skip
+        elif name not in ("seed", "vocab_size") and value < 1 and not (name == "max_steps" and value == -1):
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+    if config.n_embd % (2 * config.n_head):
+        raise UserError(f"--n-embd {config.n_embd} does not divide into --n-head {config.n_head} heads of even size")
+    return config
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The model
+
+
+def attention(q, k, v):
+    """Causal attention spelled out: what it gives, (B, H, T, D), and its weights, (B, H, T, T), rows sum to one.
+
+    Training takes F.scaled_dot_product_attention: the same numbers, the (T, T) table never stored as a whole.
+    """
+    scores = q @ k.mT / math.sqrt(q.size(-1))  # (B, H, T, T): row t, column s: how well key s answers query t
+    future = torch.ones_like(scores, dtype=torch.bool).triu(1)
+    weights = scores.masked_fill(future, -math.inf).softmax(dim=-1)
+    return weights @ v, weights
+
+
+def rotate(x, angles):
+    """Turn every pair of channels of x (B, H, T, D) by its angle (T, D/2)."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())  # a pair is a complex number
+    turn = torch.polar(torch.ones_like(angles), angles)
+    return torch.view_as_real(pairs * turn).flatten(-2).type_as(x)
+
+
+class Attention(nn.Module):
+    """Multi-head causal self-attention (Vaswani et al. 2017), all heads in one matrix product."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.n_head = config.n_head
+        self.block_size = config.block_size
+        self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
+        self.proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
+
+    def forward(self, x, angles, past=None, weights=None):
+        B, T, C = x.shape
+        qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)
+        q, k, v = qkv.transpose(1, 3).unbind(2)  # each (B, H, T, D)
+        q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])  # (4) QK-norm
+        q, k = rotate(q, angles), rotate(k, angles)  # (3) rotary positions
+        if past is not None:  # generation: earlier keys and values, the last block_size of them
+            if "k" in past:
+                k, v = torch.cat((past["k"], k), 2), torch.cat((past["v"], v), 2)
+            past["k"], past["v"] = k, v = k[:, :, -self.block_size :], v[:, :, -self.block_size :]
+        if weights is None:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1)
+        else:
+            y, table = attention(q, k, v)
+            weights.append(table)
+        return self.proj(y.transpose(1, 2).reshape(B, T, C))
+
+
+class MLP(nn.Module):
+    """Two layers, four times as wide inside."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
+        self.proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
+
+    def forward(self, x):
+        return self.proj(F.relu(self.fc(x)).square())  # (5) squared ReLU
+
+
+class Block(nn.Module):
+    """Attention lets the places talk, the MLP lets each think; both add to the residual stream."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.norm1, self.attn = nn.RMSNorm(config.n_embd), Attention(config)
+        self.norm2, self.mlp = nn.RMSNorm(config.n_embd), MLP(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x, angles, past=None, weights=None):
+        x = x + self.dropout(self.attn(self.norm1(x), angles, past, weights))
+        return x + self.dropout(self.mlp(self.norm2(x)))
+
+
+class NgramEmbedding(nn.Module):
+    """(1) Every group of 2 to n characters that ends at a place has a vector of its own, from a hashed table.
+
+    A look-up costs no matrix product, and gives the first layer what it would otherwise have to find out: which
+    letters stood before. Two groups that hash to one row share it. In training a look-up is now and then left out,
+    so that the model does not rely on groups that it has seen once.
+    """
+
+    drop = 0.2
+
+    def __init__(self, config):
+        super().__init__()
+        self.longest, self.slots = config.ngram, config.ngram_slots
+        self.table = nn.Embedding((config.ngram - 1) * config.ngram_slots, config.n_embd)
+        nn.init.zeros_(self.table.weight)
+
+    def forward(self, idx, before=None):
+        B, T = idx.shape
+        if before is None:
+            before = idx[:, :0]
+        start = self.longest - 1
+        padded = F.pad(torch.cat((before, idx), 1) + 1, (start - before.size(1), 0))  # 0: nothing stood there
+        key, rows = padded[:, start:], []
+        for n in range(2, self.longest + 1):
+            key = key * 1_000_003 + padded[:, start + 1 - n : start + 1 - n + T]
+            rows.append(key % self.slots + (n - 2) * self.slots)
+        rows = torch.stack(rows, dim=2).flatten(0, 1)  # (B * T, n - 1)
+        keep = torch.ones(rows.shape, device=rows.device)
+        if self.training:
+            keep = F.dropout(keep, self.drop)
+        return F.embedding_bag(rows, self.table.weight, mode="sum", per_sample_weights=keep).view(B, T, -1)
+
+
+class GPT(nn.Module):
+    """A decoder-only transformer over characters (Radford et al. 2018), with n-gram embeddings at its input."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        C, V = config.n_embd, config.vocab_size
+        self.char = nn.Embedding(V, C)
+        self.ngram = NgramEmbedding(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.norm = nn.RMSNorm(C)
+        self.head = nn.Linear(C, V, bias=False)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.5 * C**-0.5)
+        for module in [block.attn.proj for block in self.blocks] + [block.mlp.proj for block in self.blocks]:
+            nn.init.zeros_(module.weight)  # (6) a block adds nothing at first
+        nn.init.zeros_(self.head.weight)  # every character equally likely: the first loss is ln V
+
+    def forward(self, idx, cache=None, weights=None):
+        """Logits (B, T, V) of the character after each of idx (B, T).
+
+        `cache`, from `Cache(model)`: idx goes on where the calls before ended (T is 1 then). `weights`: a list that
+        takes the attention weights (B, H, T, T) of each layer.
+        """
+        T = idx.size(1)
+        start, before = (cache.length, cache.tail) if cache else (0, None)
+        half = self.config.n_embd // self.config.n_head // 2
+        speed = 10000.0 ** -(torch.arange(half, device=idx.device) / half)  # radians per character
+        angles = torch.outer(torch.arange(start, start + T, device=idx.device), speed)  # (T, D/2)
+        x = self.char(idx) + self.ngram(idx, before)  # (B, T, C)
+        for i, block in enumerate(self.blocks):
+            x = block(x, angles, cache.layers[i] if cache else None, weights)
+        if cache:
+            cache.remember(idx)
+        return self.head(self.norm(x)).float()
+
+
+class Cache:
+    """What generation keeps, so that a step costs one character's work: every layer's keys and values.
+
+    Only the last block_size of them are kept. Positions are rotary, that is relative, so past the end of the context
+    nothing is computed again: the window slides, every step costs the same. Keys of the deeper layers then know a
+    little of what has left the window, which does no harm (a test compares with a sliding recomputation).
+    """
+
+    def __init__(self, model):
+        self.layers = [{} for _ in model.blocks]
+        self.length = 0  # characters so far
+        self.tail = None  # the last characters, for the n-grams (B, n - 1)
+        self.tail_length = model.config.ngram - 1
+
+    def remember(self, idx):
+        self.length += idx.size(1)
+        tail = idx if self.tail is None else torch.cat((self.tail, idx), 1)
+        self.tail = tail[:, -self.tail_length :]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# (2) Muon
+
+
+def orthogonalize(matrices):
+    """Stacked matrices (N, rows, columns), each replaced by about the nearest one whose singular values are all 1.
+
+    Five steps of a Newton-Schulz iteration: an odd polynomial of X acts on its singular values alone, and this one
+    drives everything between 0 and 1 to about 1.
+    """
+    tall = matrices.size(1) > matrices.size(2)
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(5):
+        a = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose steps are orthogonalized (Jordan et al. 2024): all directions of a matrix learn equally fast.
+
+    torch.optim.Muon does the same one matrix at a time in bfloat16, which a CPU without such instructions emulates:
+    68 ms for 512 x 128, here 1. Matrices of one shape are orthogonalized together.
+    """
+
+    def __init__(self, params, lr, momentum=0.95):
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            stacks = {}  # shape: its matrices
+            for p in group["params"]:
+                stacks.setdefault(p.shape, []).append(p)
+            for (rows, columns), matrices in stacks.items():
+                updates = []
+                for p in matrices:
+                    velocity = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                    velocity.lerp_(p.grad, 1 - group["momentum"])
+                    updates.append(p.grad.lerp(velocity, group["momentum"]))  # Nesterov: one look ahead
+                for p, update in zip(matrices, orthogonalize(torch.stack(updates))):
+                    p.add_(update, alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
+
+
+def make_optimizers(model, config):
+    """Muon for the blocks' matrices, Adam (Kingma & Ba 2015) for the rest, at a fixed share of its rate."""
+    matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
+    tables = list(model.ngram.parameters())
+    taken = {id(p) for p in matrices + tables}
+    others = [p for p in model.parameters() if id(p) not in taken]
+    rate = config.learning_rate
+    adam = torch.optim.Adam([{"params": tables, "lr": rate / 2}, {"params": others, "lr": rate / 5}],
+                            betas=(0.8, 0.95), eps=1e-10, fused=True)  # fmt: skip
+    optimizers = [Muon(matrices, rate), adam]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
+
+
+def schedule(step, config):
+    """The share of the peak learning rate: down in a straight line, to 1 % when the run ends."""
+    return 1 if config.max_steps < 0 else max(0.01, 1 - step / config.max_steps)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Generation
+
+
+@torch.no_grad()
+def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=1.0, top_k=None, seed=None,
+             stream=None, cached=True):  # fmt: skip
+    """A list of `num_samples` texts, the prompt and `max_new_tokens` characters more; all grow at once, as a batch.
+
+    temperature: 0 takes the likeliest character, below 1 plays safe, above 1 dares more; top_k: only the k likeliest.
+    stream: called with every new character of the first text. UserError for a prompt of unknown characters.
+    """
+    was_training = model.training
+    model.eval()
+    generator = torch.Generator()
+    generator.seed() if seed is None else generator.manual_seed(seed)
+    device, block_size = next(model.parameters()).device, model.config.block_size
+    start = vocab.encode(prompt) if prompt else vocab.encode("\n" if "\n" in vocab.chars else vocab.chars[0])
+    tokens = torch.tensor(start, device=device).repeat(num_samples, 1)
+    cache = Cache(model) if cached else None
+    new = tokens[:, -block_size:]  # what the model has not seen yet
+    for _ in range(max_new_tokens):
+        logits = model(new, cache)[:, -1].cpu()  # (samples, V)
+        if top_k:
+            kept = logits.topk(min(top_k, len(vocab))).values
+            logits[logits < kept[:, -1:]] = -math.inf
+        if temperature == 0:
+            drawn = logits.argmax(dim=1, keepdim=True)
+        else:
+            drawn = torch.multinomial((logits / temperature).softmax(dim=1), 1, generator=generator)
+        tokens = torch.cat((tokens, drawn.to(device)), dim=1)
+        new = tokens[:, -1:] if cached else tokens[:, -block_size:]
+        if stream:
+            stream(vocab.decode(drawn[0].tolist()))
+    model.train(was_training)
+    skip = 0 if prompt else 1
+    return [vocab.decode(row[skip:]) for row in tokens.tolist()]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Data
+
+
+class Vocab:
+    """The characters of a text; token i is `chars[i]`."""
+
+    def __init__(self, chars):
+        self.chars = chars
+        self.index = {char: i for i, char in enumerate(chars)}
+
+    def __len__(self):
+        return len(self.chars)
+
+    def __str__(self):
+        shown = self.chars if len(self) <= 100 else self.chars[:100] + "..."
+        return repr(shown)[1:-1]
+
+    def encode(self, text):
+        """A list of tokens; UserError for characters that are not in the vocabulary."""
+        unknown = sorted(set(text) - set(self.index))
+        if unknown:
+            raise UserError(f"the model never saw {' '.join(map(repr, unknown))}; it knows {self}")
+        return [self.index[char] for char in text]
+
+    def decode(self, tokens):
+        return "".join(self.chars[i] for i in tokens)
+
+
+def pieces(content, name, size=1 << 22):
+    """The UTF-8 bytes of a text as arrays of code points, a few MB at a time. UserError for other bytes."""
+    start = 0
+    while start < len(content):
+        end = min(start + size, len(content))
+        while end < len(content) and content[end] & 0xC0 == 0x80:  # not in the middle of a character
+            end -= 1
+        try:
+            text = content[start:end].decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{name} is not UTF-8: byte 0x{content[start + error.start]:02x} at offset "
+                            f"{start + error.start}; convert it first, for instance with iconv") from None  # fmt: skip
+        yield np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        start = end
+
+
+def encode_file(content, name, known=""):
+    """(vocab, tokens) of UTF-8 bytes; the characters of `known` come first. One byte a token up to 256 characters."""
+    seen = np.zeros(sys.maxunicode + 1, bool)
+    length = 0
+    for codes in pieces(content, name):
+        seen[codes] = True
+        length += len(codes)
+    seen[[ord(char) for char in known]] = False
+    vocab = Vocab(known + "".join(map(chr, np.flatnonzero(seen))))
+    kind = np.min_scalar_type(max(len(vocab) - 1, 0))
+    table = np.zeros(sys.maxunicode + 1, kind)
+    table[[ord(char) for char in vocab.chars]] = np.arange(len(vocab))
+    tokens, start = np.empty(length, kind), 0
+    for codes in pieces(content, name):
+        tokens[start : start + len(codes)] = table[codes]
+        start += len(codes)
+    return vocab, tokens
+
+
+def split(tokens, block_size):
+    """The first 90 % to train on and the last 10 % to validate, each at least one context and a character long."""
+    n = min(int(0.9 * len(tokens)), len(tokens) - block_size - 1)
+    if n < block_size + 1:
+        raise UserError(f"the text is too short: {len(tokens)} characters; with a context of {block_size} it takes "
+                        f"{2 * block_size + 2}; give more text or a smaller --block-size")  # fmt: skip
+    return tokens[:n], tokens[n:]
+
+
+def windows(tokens, starts, block_size):
+    """Inputs and targets (B, T): at each start block_size characters, and the same one place further."""
+    taken = torch.from_numpy(tokens[starts[:, None] + np.arange(block_size + 1)].astype(np.int64))
+    return taken[:, :-1], taken[:, 1:]
+
+
+def draw_batch(tokens, config, step, team):
+    """This process's share of the step's batch; it depends on nothing but the seed and the step."""
+    count = config.batch_size * team.size
+    starts = np.random.default_rng((config.seed, step)).integers(len(tokens) - config.block_size, size=count)
+    return windows(tokens, starts[team.rank * config.batch_size :][: config.batch_size], config.block_size)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Training
+
+
+def loss_of(logits, y):
+    return F.cross_entropy(logits.flatten(0, 1), y.flatten())  # nats per character
+
+
+@torch.no_grad()
+def evaluate(model, tokens, team):
+    """The exact loss: the mean over all windows of one context that do not overlap. Each process takes its share."""
+    was_training = model.training
+    model.eval()
+    T, device = model.config.block_size, next(model.parameters()).device
+    starts = np.arange((len(tokens) - 1) // T) * T
+    total = 0.0
+    for i in range(32 * team.rank, len(starts), 32 * team.size):
+        x, y = windows(tokens, starts[i : i + 32], T)
+        total += loss_of(model(x.to(device)), y.to(device)).item() * len(x)
+    model.train(was_training)
+    return team.sum(total) / len(starts)
+
+
+@dataclasses.dataclass
+class Progress:
+    """What a run has reached; with the weights and the optimizers it is all that resuming needs."""
+
+    step: int = 0
+    seconds: float = 0.0  # of training; evaluation and sampling left out
+    losses: list = dataclasses.field(default_factory=list)  # one per step
+    log: list = dataclasses.field(default_factory=list)  # rows of log.csv: step, seconds, train loss, val loss
+    best_step: int = 0
+    best_loss: float = math.inf
+    best: dict = dataclasses.field(default_factory=dict)  # the weights of the best validation loss
+
+
+def train(vocab, tokens, config, out="out", *, device="auto", source="", digest="", checkpoint=None, weights=None,
+          max_steps=None, **sampling):  # fmt: skip
+    """Train a model on tokens, write model.pt, log.csv and loss.png into `out`, print the progress.
+
+    Returns (model, vocab, progress), the model with the weights of the best validation loss. A `checkpoint` from
+    `read_checkpoint` goes on where it stopped, up to `max_steps`; `weights` are what a fresh run begins with.
+    `sampling`: what `generate` takes. Raises UserError, and KeyboardInterrupt after Ctrl-C, when all is saved.
+    """
+    device = pick_device(device)
+    config.vocab_size = len(vocab)
+    training, validation = split(tokens, config.block_size)
+    some = training[: max(len(validation) // 4, config.block_size + 1)]  # for a quick training loss
+    vocab.encode(sampling.get("prompt", ""))
+    team = Team(device)
+    torch.manual_seed(config.seed)
+    model = GPT(config).to(device)
+    if weights:
+        model.load_state_dict(weights)
+    optimizers = make_optimizers(model, config)
+    progress = Progress()
+    if checkpoint:
+        progress = restore(checkpoint, model, optimizers, team)
+    end = max_steps or config.max_steps
+    bfloat16, compiled = abilities(device)
+    precision = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+    print(f"device: {device}, {torch.get_num_threads()} threads, {'bfloat16' if bfloat16 else 'float32'}, "
+          f"{'compiled' if compiled else 'not compiled'}" + f", {team.size} processes" * (team.size > 1))  # fmt: skip
+    print(f"data: {len(tokens):,} characters{f' from {source}' if source else ''} ({len(training):,} training, "
+          f"{len(validation):,} validation), {len(vocab)} different: {vocab}")  # fmt: skip
+    print(f"model: {sum(p.numel() for p in model.parameters()):,} parameters, "
+          f"{model.ngram.table.weight.numel():,} of them in the n-gram tables")  # fmt: skip
+    print(f"settings: {config}")
+    if checkpoint:
+        print(f"resuming at step {progress.step} of {end}")
+        if 0 < config.max_steps < end:
+            print(f"the learning rate has come down by step {config.max_steps} and stays there")
+    else:
+        team.only_first(lambda: prepare_folder(out))
+
+    def save():
+        team.only_first(lambda: save_checkpoint(out, config, vocab, source, digest, progress, model, optimizers, team))
+
+    report = Report(progress, config, end, team)
+    forward = team.wrap(torch.compile(model) if compiled else model)  # the same weights
+    saved, stop = time.monotonic(), False
+    model.train()
+    with hold_ctrl_c(team) as interrupted:
+        while True:
+            step = progress.step
+            if (step % config.eval_interval == 0 or step == end) and not (progress.log and progress.log[-1][0] == step):
+                with precision:
+                    losses = evaluate(model, some, team), evaluate(model, validation, team)
+                check_finite(losses[1], step, out)
+                progress.log.append((step, progress.seconds, *losses))
+                if losses[1] < progress.best_loss:
+                    progress.best_step, progress.best_loss = step, losses[1]
+                    progress.best = {name: value.cpu().clone() for name, value in model.state_dict().items()}
+                save()
+                saved = time.monotonic()
+                report.line()
+                if step % (4 * config.eval_interval) == 0 and 0 < step < end and team.rank == 0:
+                    sample = generate(model, vocab, **sampling | {"max_new_tokens": 200, "num_samples": 1, "seed": step})
+                    print("  " + sample[0].strip().replace("\n", "\n  "), flush=True)
+            if step == end:
+                break
+
+            start = time.perf_counter()
+            torch.manual_seed((config.seed * 1_000_003 + step) * team.size + team.rank)  # of dropout
+            x, y = draw_batch(training, config, step, team)
+            with precision:
+                loss = loss_of(forward(x.to(device)), y.to(device))
+            mean = team.sum(loss.item()) / team.size
+            check_finite(mean, step, out)
+            stop, late = team.any(bool(interrupted), time.monotonic() - saved > 15)
+            if stop or late:
+                save()
+                saved = time.monotonic()
+            if stop:
+                break
+            loss.backward()
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["peak"] * schedule(step, config)
+                optimizer.step()
+                optimizer.zero_grad()
+            progress.losses.append(mean)
+            progress.step += 1
+            progress.seconds += time.perf_counter() - start
+
+    team.only_first(lambda: draw_losses(progress, Path(out) / "loss.png"))
+    team.close()
+    if stop:
+        print(f"\nstopped after step {progress.step}, all is saved; to go on: {command()} -o {shlex.quote(str(out))} --resume")
+        raise KeyboardInterrupt
+    model.load_state_dict(progress.best)
+    model.eval()
+    print(f"validation loss {progress.best_loss:.4f} (the best, at step {progress.best_step}, with its weights), "
+          f"{progress.seconds:.0f} s of training")
+    return model, vocab, progress
+
+
+class Report:
+    """The progress line: step, losses, speed, time left."""
+
+    def __init__(self, progress, config, end, team):
+        self.progress, self.end, self.vocab_size = progress, end, config.vocab_size
+        self.tokens = config.batch_size * config.block_size * team.size  # a step
+        self.start_step, self.start, self.wall = progress.step, progress.seconds, time.monotonic()
+
+    def line(self):
+        step, seconds, train_loss, val_loss = self.progress.log[-1]
+        if step == 0:
+            uniform = math.log(self.vocab_size)
+            print(f"step 0: loss {val_loss:.2f} (a uniform guess: ln {self.vocab_size} = {uniform:.2f})", flush=True)
+            return
+        text = f"step {step:>5}{f'/{self.end}' if self.end > 0 else ''}: train {train_loss:.4f}, validation {val_loss:.4f}"
+        done = step - self.start_step
+        if done:
+            text += f", {done * self.tokens / (seconds - self.start):,.0f} characters a second"
+            left = (time.monotonic() - self.wall) / done * (self.end - step)
+            if left > 0:
+                text += f", {left // 60:.0f}:{left % 60:02.0f} left"
+        print(text, flush=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Pictures
+
+
+def new_figure(width, height, rows=1, columns=1):
+    """A figure and its axes; matplotlib is imported only here, since it takes a second."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(rows, columns, figsize=(width, height), dpi=120, layout="constrained", squeeze=False)
+
+
+def save_figure(figure, path):
+    """Write a picture in one piece and close it."""
+    import matplotlib.pyplot as plt
+
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    plt.close(figure)
+    write_file(path, picture.getvalue())
+
+
+def draw_losses(progress, path):
+    """Batch loss faint, its running mean, validation, the best point marked."""
+    figure, [[ax]] = new_figure(8, 5)
+    losses = np.array(progress.losses)
+    steps, _, _, val = zip(*progress.log)
+    if len(losses) > 1:
+        width = max(1, len(losses) // 50)
+        ax.plot(np.arange(1, len(losses) + 1), losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
+        mean = np.convolve(losses, np.ones(width) / width, mode="valid")
+        ax.plot(np.arange(width, len(losses) + 1), mean, color="tab:blue", label=f"mean of {width} batches")
+    ax.plot(steps, val, ".-", color="tab:orange", label="validation")
+    ax.plot(progress.best_step, progress.best_loss, "*", color="tab:red", markersize=12,
+            label=f"best: {progress.best_loss:.4f} at step {progress.best_step}")  # fmt: skip
+    ax.set_ylim(min(progress.best_loss, *losses[-100:], 9) - 0.05, progress.best_loss + 1.2)
+    ax.set(xlabel="step", ylabel="loss (nats per character)", title="gpt: training and validation loss")
+    ax.legend()
+    save_figure(figure, path)
+
+
+@torch.no_grad()
+def draw_attention(model, vocab, text, path):
+    """attention.png: a row for each layer, a column for each head; every row of a table says where it looks."""
+    if len(text) < 2 or len(text) > model.config.block_size:
+        raise UserError(f"--attention takes a text of 2 to {model.config.block_size} characters, not {len(text)}")
+    tables = []
+    model(torch.tensor([vocab.encode(text)], device=next(model.parameters()).device), weights=tables)
+    labels = [{"\n": "\u21b5", " ": "\u2423"}.get(char, char) for char in text]
+    layers, heads = len(tables), tables[0].size(1)
+    side = max(3, 0.14 * len(text))  # inches
+    figure, axes = new_figure(side * heads, side * layers + 0.5, layers, heads)
+    for layer, row in enumerate(axes):
+        for head, ax in enumerate(row):
+            ax.imshow(tables[layer][0, head].cpu().sqrt(), cmap="Blues", vmin=0, vmax=1)
+            ax.set_title(f"layer {layer + 1}, head {head + 1}")
+            ax.set_xticks(range(len(text)), labels, fontsize=7)
+            ax.set_yticks(range(len(text)), labels, fontsize=7)
+    figure.suptitle("each row: how much this character looks at those before it (square root of the weight)")
+    figure.supxlabel("looked at")
+    figure.supylabel("looking")
+    save_figure(figure, path)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Machinery: files, checkpoints, processes, errors, arguments. To understand the model you can stop here.
+
+HERE = Path(__file__).resolve().parent
+DEFAULT_TEXT = "tinyshakespeare.txt"
+
+
+def find_file(name):
+    """A path as it is; a bare file name in the working directory, beside this script, and in data/."""
+    places = [Path.cwd(), HERE, HERE.parent / "data"]
+    if Path(name).name != str(name):
+        if not Path(name).exists():
+            raise UserError(f"{name}: no such file")
+        return Path(name)
+    for place in places:
+        if (place / name).exists():
+            return place / name
+    raise UserError(f"{name}: no such file; looked in the working directory ({places[0]}), beside the script "
+                    f"({places[1]}) and in data/ ({places[2]})")  # fmt: skip
+
+
+def read_text(name, known=""):
+    """(vocab, tokens, digest) of a text file; the characters `known` come first. UserError if it is no text."""
+    path = find_file(name)
+    if path.is_dir():
+        raise UserError(f"{name} is a directory; give a text file")
+    try:
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
+        raise UserError(f"{name}: {error.strerror}") from None
+    if b"\0" in content:
+        raise UserError(f"{name} is a binary file (byte 0 at offset {content.index(0)}); give a UTF-8 text file")
+    if b"\r" in content:
+        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if not content:
+        raise UserError(f"{name} is empty; give a text file")
+    return *encode_file(content, name, known), hashlib.sha256(content).hexdigest()
+
+
+def pick_device(name):
+    """`auto` is the GPU if there is one. UserError if the device cannot be used."""
+    if name == "auto":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
+
+
+def abilities(device):
+    """(bfloat16, compiled): both on a GPU; on a CPU bfloat16 where it is in hardware. Compiling for a CPU takes
+    longer than it saves in three minutes."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(), True
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()), False
+
+
+class Team:
+    """The processes of a data-parallel run, as torchrun started them; without torchrun a team of one."""
+
+    def __init__(self, device):
+        self.rank, self.size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self.device = device
+        if self.size > 1:
+            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo",
+                                                 timeout=datetime.timedelta(seconds=50))  # fmt: skip
+
+    def wrap(self, model):
+        return nn.parallel.DistributedDataParallel(model) if self.size > 1 else model  # averages the gradients
+
+    def sum(self, value):
+        if self.size == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(total)
+        return total.item()
+
+    def any(self, *flags):
+        """For each flag: is it up in any process?"""
+        return [self.sum(float(flag)) > 0 for flag in flags]
+
+    def only_first(self, action):
+        """The first process does it; if it fails, all fail."""
+        error = None
+        if self.rank == 0:
+            try:
+                action()
+            except UserError as caught:
+                error = caught
+        if self.any(error is not None)[0]:
+            raise error or UserError("the first process failed")
+
+    def close(self):
+        if self.size > 1:
+            torch.distributed.destroy_process_group()
+
+
+def write_file(path, content):
+    """Replace a file in one piece: whoever kills us leaves the old one or the new one, never a half."""
+    temporary = Path(f"{path}.tmp")
+    try:
+        with open(temporary, "wb") as f:
+            f.write(content)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise UserError(f"cannot write {path}: {error.strerror}; the file that was there is kept") from None
+
+
+def prepare_folder(out):
+    """Make the folder; what an earlier run left in it moves aside, model.pt to model.1.pt and so on."""
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        old = [out / name for name in ("model.pt", "log.csv", "loss.png", "attention.png") if (out / name).exists()]
+        n = 1
+        while any((path.with_suffix(f".{n}{path.suffix}")).exists() for path in old):
+            n += 1
+        for path in old:
+            path.rename(path.with_suffix(f".{n}{path.suffix}"))
+    except OSError as error:
+        raise UserError(f"cannot use {out} as the output folder: {error.strerror}") from None
+    if old:
+        print(f"{out} was in use; moved aside: {', '.join(f'{p.name} to {p.stem}.{n}{p.suffix}' for p in old)}")
+
+
+def save_checkpoint(out, config, vocab, source, digest, progress, model, optimizers, team):
+    """model.pt: all that resuming, sampling and `load` need, in plain types; and log.csv."""
+    content = io.BytesIO()
+    state = {
+        "format": "gpt 1", "config": vars(config), "chars": vocab.chars, "source": source, "digest": digest,
+        "threads": torch.get_num_threads(), "processes": team.size, "progress": vars(progress),
+        "model": model.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+    }  # fmt: skip
+    torch.save(state, content)
+    write_file(Path(out) / "model.pt", content.getbuffer())
+    rows = [f"{step},{seconds:.3f},{a:.6f},{b:.6f}\n" for step, seconds, a, b in progress.log]
+    write_file(Path(out) / "log.csv", "".join(["step,seconds,train_loss,val_loss\n", *rows]).encode())
+
+
+def read_checkpoint(out):
+    """The content of model.pt in a folder. UserError if there is none or it is damaged or foreign."""
+    path = Path(out) / "model.pt"
+    if not path.is_file():
+        raise UserError(f"no checkpoint: {path} does not exist; train first, without --resume and --sample-only")
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        if checkpoint["format"] != "gpt 1":
+            raise ValueError
+    except Exception:  # torch.load fails in as many ways as there are damaged files
+        raise UserError(f"{path} is damaged, or no checkpoint of gpt") from None
+    return checkpoint
+
+
+def restore(checkpoint, model, optimizers, team):
+    """Put a run's state back, return its Progress. A sum that is split among other threads or processes is rounded
+    differently: their number must be the same."""
+    threads, processes = checkpoint["threads"], checkpoint["processes"]
+    if processes != team.size:
+        raise UserError(f"the run was started with {processes} process(es), here are {team.size}; "
+                        f"resume it with torchrun --nproc_per_node={processes}")  # fmt: skip
+    if team.device.type == "cpu" and threads != torch.get_num_threads():
+        raise UserError(f"the run was started with {threads} threads, here are {torch.get_num_threads()}: "
+                        f"an exact resume needs OMP_NUM_THREADS={threads}")  # fmt: skip
+    model.load_state_dict(checkpoint["model"])
+    for optimizer, state in zip(optimizers, checkpoint["optimizers"]):
+        optimizer.load_state_dict(state)
+    return Progress(**checkpoint["progress"])
+
+
+def load(out, device="cpu"):
+    """(model, vocab) of a trained model: the weights of the best validation loss, ready for evaluation."""
+    return from_checkpoint(read_checkpoint(out), device)
+
+
+def from_checkpoint(checkpoint, device):
+    model = GPT(Config(**checkpoint["config"]))
+    model.load_state_dict(checkpoint["progress"]["best"])
+    return model.to(device).eval(), Vocab(checkpoint["chars"])
+
+
+def grown_weights(checkpoint, config):
+    """The best weights of a checkpoint for a vocabulary that has got longer: old rows kept, fresh ones behind."""
+    torch.manual_seed(config.seed)
+    weights, fresh = checkpoint["progress"]["best"], GPT(config).state_dict()
+    for name in ("char.weight", "head.weight"):
+        fresh[name][: len(weights[name])] = weights[name]
+    return weights | {name: fresh[name] for name in ("char.weight", "head.weight")}
+
+
+def check_finite(loss, step, out):
+    if not math.isfinite(loss):
+        raise Diverged(f"the loss is {loss} at step {step}; the checkpoint in {out} from before it is kept; "
+                       "try a smaller --learning-rate")  # fmt: skip
+
+
+@contextlib.contextmanager
+def hold_ctrl_c(team):
+    """Inside, the first Ctrl-C only fills the list that this gives, so that no step is cut in two. torchrun passes
+    the one that it got itself on to its processes: there the second is the same one."""
+    pressed = []
+
+    def on_press(*_):
+        if pressed and team.size == 1:
+            raise KeyboardInterrupt
+        pressed.append(True)
+
+    before = signal.signal(signal.SIGINT, on_press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def command():
+    """How the user called us, for messages that say how to go on."""
+    name = Path(sys.argv[0]).name
+    return f"python {shlex.quote(sys.argv[0])}" if name.endswith(".py") else "gpt"
+
+
+def parse_arguments(argv):
+    parser = argparse.ArgumentParser(prog="gpt", description="A text in, more text like it out.", epilog="Without a "
+                                     "value here, a setting has its device's default: see DEFAULTS in gpt.py.")  # fmt: skip
+    add = parser.add_argument_group("files and what to do").add_argument
+    add("-i", "--input-file", help=f"a UTF-8 text (default: {DEFAULT_TEXT})")
+    add("-o", "--work-dir", default="out", help="folder for model.pt, log.csv and pictures (default: out)")
+    add("--resume", action="store_true", help="go on with the run in the folder")
+    add("--sample-only", action="store_true", help="only sample from the model in the folder")
+    add("--init-from", metavar="DIR", help="begin with the weights of the run in DIR, on another text")
+    add("--attention", metavar="TEXT", help="with --sample-only: what every head looks at, attention.png")
+    add = parser.add_argument_group("sampling").add_argument
+    add("--num-samples", type=int, default=1, help="how many texts (default: 1)")
+    add("--max-new-tokens", type=int, default=500, help="characters of a text (default: 500)")
+    add("--prompt", default="", help="how the texts begin (default: with a new line)")
+    add("--temperature", type=float, default=1.0, help="0: always the likeliest character; 1: as learned (default)")
+    add("--top-k", type=int, default=-1, help="draw from the k likeliest characters only (default: -1, all)")
+    add = parser.add_argument_group("model").add_argument
+    add("--block-size", type=int, help="context in characters")
+    add("--n-layer", type=int, help="number of layers")
+    add("--n-head", type=int, help="number of attention heads")
+    add("--n-embd", type=int, help="channels")
+    add("--dropout", type=float, help="share of the blocks' outputs that training sets to zero")
+    add = parser.add_argument_group("training").add_argument
+    add("--max-steps", type=int, help="steps in total, also when resuming; -1: for ever")
+    add("-b", "--batch-size", type=int, help="windows in a batch, in each process")
+    add("-l", "--learning-rate", type=float, help="its peak, of the matrices")
+    add("--seed", type=int, help="default: 3407")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
+    return parser.parse_args(argv)
+
+
+def run(args):
+    """What the arguments ask for."""
+    values = {name: getattr(args, name) for name in (*COLUMNS, "seed") if getattr(args, name) is not None}
+    for name in ("num_samples", "max_new_tokens"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+    if args.top_k < 1 and args.top_k != -1:
+        raise UserError(f"--top-k must be at least 1, not {args.top_k}")
+    if not 0 <= args.temperature < math.inf:
+        raise UserError(f"--temperature must be a number from 0 up, not {args.temperature}")
+    if args.resume + args.sample_only + bool(args.init_from) > 1:
+        raise UserError("take one of --resume, --sample-only and --init-from")
+    if args.attention and not args.sample_only:
+        raise UserError("--attention goes with --sample-only")
+    sampling = {"prompt": args.prompt, "temperature": args.temperature, "num_samples": args.num_samples,
+                "max_new_tokens": args.max_new_tokens, "top_k": args.top_k if args.top_k > 0 else None}  # fmt: skip
+    device = pick_device(args.device)
+    if args.sample_only:
+        seed = values.pop("seed", None)
+        checkpoint = read_checkpoint(args.work_dir)
+        check_same(values, checkpoint)
+        model, vocab = from_checkpoint(checkpoint, device)
+        if args.attention:
+            draw_attention(model, vocab, args.attention, Path(args.work_dir) / "attention.png")
+            print(f"written: {Path(args.work_dir) / 'attention.png'}")
+        else:
+            print_samples(model, vocab, seed=seed, **sampling)
+        return
+    source, known, weights, checkpoint = args.input_file or DEFAULT_TEXT, "", None, None
+    max_steps = None
+    if args.resume:
+        checkpoint = read_checkpoint(args.work_dir)
+        max_steps = values.pop("max_steps", None)
+        check_same(values, checkpoint)
+        source, known, config = args.input_file or checkpoint["source"], checkpoint["chars"], Config(**checkpoint["config"])
+    elif args.init_from:
+        start = read_checkpoint(args.init_from)
+        sizes = ("n_layer", "n_head", "n_embd", "block_size")
+        for name in sizes:
+            if name in values:
+                raise UserError(f"--{name.replace('_', '-')} goes not with --init-from: the checkpoint in "
+                                f"{args.init_from} has its own")  # fmt: skip
+        known = start["chars"]
+        config = configure(device, **{name: start["config"][name] for name in sizes} | values)
+    else:
+        config = configure(device, **values)
+    vocab, tokens, digest = read_text(source, known)
+    config.vocab_size = len(vocab)
+    if checkpoint and digest != checkpoint["digest"]:
+        raise UserError(f"{source} has changed since the run was started; start a new one with another -o")
+    if args.init_from:
+        weights = grown_weights(start, config)
+        print(f"from {args.init_from}: {len(known)} characters known, {len(vocab) - len(known)} new")
+    model, vocab, _ = train(vocab, tokens, config, args.work_dir, device=device, source=source, digest=digest,
+                                   checkpoint=checkpoint, weights=weights, max_steps=max_steps, **sampling)  # fmt: skip
+    print_samples(model, vocab, seed=config.seed, **sampling)
+    print(f"in {args.work_dir}: model.pt, log.csv, loss.png")
+
+
+def check_same(values, checkpoint):
+    """UserError if a flag contradicts the checkpoint."""
+    for name, value in values.items():
+        if value != checkpoint["config"][name]:
+            raise UserError(f"--{name.replace('_', '-')} {value} contradicts the checkpoint, which has "
+                            f"{checkpoint['config'][name]}; leave it out or start a new run")  # fmt: skip
+
+
+def print_samples(model, vocab, **sampling):
+    """One text appears as it is made; several when all are done."""
+    if sampling["num_samples"] == 1:
+        print(sampling["prompt"], end="", flush=True)
+        generate(model, vocab, stream=lambda char: print(char, end="", flush=True), **sampling)
+        print()
+    else:
+        rule = "-" * shutil.get_terminal_size().columns
+        print(f"\n{rule}\n".join(generate(model, vocab, **sampling)))
+
+
+def main(argv=None):
+    """The command line; returns the exit status. Of several processes the first alone prints."""
+    args = parse_arguments(argv)
+    first = os.environ.get("RANK", "0") == "0"
+    with contextlib.nullcontext() if first else contextlib.redirect_stdout(open(os.devnull, "w")):
+        try:
+            run(args)
+        except (UserError, Diverged) as error:
+            if first:
+                print(f"gpt: {error}", file=sys.stderr)
+            return 1 if isinstance(error, Diverged) else 2
+        except KeyboardInterrupt:
+            return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
