@@ -40,8 +40,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 import torch.nn.functional as F
+from torch import nn
 
 # ---------------------------------------------------------------------------------------------------------------
 # Data
@@ -50,7 +50,11 @@ MAX_LENGTH = 64  # characters; longer lines are left out, and a sample that find
 
 
 class UserError(Exception):
-    """Something that the user can put right: the command line prints it as one sentence, exit status 2."""
+    """Something that the user can put right: the command line prints it as one sentence and exits with `status`."""
+
+    def __init__(self, message, status=2):
+        super().__init__(message)
+        self.status = status
 
 
 class Vocab:
@@ -98,6 +102,7 @@ class Words:
         self.tokens = torch.from_numpy(np.pad(flat, (0, MAX_LENGTH)))  # so that no batch reads past the end
         self.starts = torch.from_numpy(boundaries[:-1])
         self.lengths = torch.from_numpy(np.diff(boundaries))  # characters and the end: predictions per word
+        self.epoch = None  # which epoch `self.batches` holds
 
     def __len__(self):
         return len(self.words)
@@ -118,11 +123,12 @@ class Words:
         Words of like length are put together (sorted within forty batches), which halves the padding.
         """
         batch_size = min(batch_size, len(self))
-        epoch, i = divmod(step, len(self) // batch_size)
-        if getattr(self, "epoch", None) != (epoch, batch_size, seed):
+        per_epoch = len(self) // batch_size
+        epoch, i = divmod(step, per_epoch)
+        if self.epoch != (epoch, batch_size, seed):
             self.epoch = (epoch, batch_size, seed)
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-            order = torch.randperm(len(self), generator=generator)[: len(self) // batch_size * batch_size]
+            order = torch.randperm(len(self), generator=generator)[: per_epoch * batch_size]
             groups = order.split(40 * batch_size)
             order = torch.cat([group[self.lengths[group].argsort(stable=True)] for group in groups])
             self.batches = order.view(-1, batch_size)
@@ -152,7 +158,8 @@ def windows(x, n):
 
 # ---------------------------------------------------------------------------------------------------------------
 # The models. Each is built from a Config and maps tokens x (B, T) to logits (B, T, V): the row at place t scores
-# the token after x[:, t] and depends on nothing to the right of t. That contract is all that the rest relies on.
+# the token after x[:, t] and depends on nothing to the right of t; `context` says how many tokens it looks back. The
+# rest relies on no more than that.
 
 
 class NGram(nn.Module):
@@ -165,15 +172,15 @@ class NGram(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.n, self.vocab_size = config.block_size, config.vocab_size
-        for name in [*(f"keys{k}" for k in range(self.n + 1)), "totals", "counts"]:
+        self.context, self.vocab_size = config.block_size, config.vocab_size
+        for name in [*(f"keys{k}" for k in range(self.context + 1)), "totals", "counts"]:
             self.register_buffer(name, torch.zeros(0, dtype=torch.int64))
         self.register_buffer("alpha", torch.tensor(1.0))
 
     def fit(self, x, y):
         """Count all groups of a batch in one pass (x, y from `Words.batch`)."""
         real = y >= 0
-        letters = [*windows(x, self.n).unbind(2), y]  # n + 1 tensors (B, T)
+        letters = [*windows(x, self.context).unbind(2), y]  # n + 1 tensors (B, T)
         number = torch.zeros(int(real.sum()), dtype=torch.int64)
         for k, letter in enumerate(letters):
             self.totals = self.counts  # of the groups one letter shorter
@@ -191,9 +198,9 @@ class NGram(nn.Module):
 
     def forward(self, x):
         number = torch.zeros_like(x)
-        for k, letter in enumerate(windows(x, self.n).unbind(2)):
+        for k, letter in enumerate(windows(x, self.context).unbind(2)):
             number = self.find(k, number, letter)  # (B, T)
-        group = self.find(self.n, number[..., None], torch.arange(self.vocab_size, device=x.device))  # (B, T, V)
+        group = self.find(self.context, number[..., None], torch.arange(self.vocab_size, device=x.device))  # (B, T, V)
         total = F.pad(self.totals, (0, 1))[number]  # number -1 picks the zero at the end
         count = F.pad(self.counts, (0, 1))[group]
         return (count + self.alpha).log() - (total + self.alpha * self.vocab_size).log()[..., None]
@@ -212,6 +219,7 @@ class Bigram(nn.Module):
 
     def __init__(self, config):
         super().__init__()
+        self.context = 1
         self.table = nn.Embedding(config.vocab_size, config.vocab_size)
         nn.init.normal_(self.table.weight, std=0.02)
 
@@ -228,14 +236,14 @@ class MLP(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.n = config.block_size
+        self.context = config.block_size
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
-        self.layers = nn.Sequential(nn.Linear(self.n * config.n_embd, config.n_embd2), nn.Tanh())
+        self.layers = nn.Sequential(nn.Linear(self.context * config.n_embd, config.n_embd2), nn.Tanh())
         self.head = nn.Linear(config.n_embd2, config.vocab_size)
         kaiming(self)
 
     def forward(self, x):
-        vectors = self.embed(windows(x, self.n))  # (B, T, n, n_embd)
+        vectors = self.embed(windows(x, self.context))  # (B, T, n, n_embd)
         return self.head(self.layers(vectors.flatten(2)))  # (B, T, V)
 
 
@@ -292,9 +300,9 @@ class BatchNormMLP(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.n = config.block_size
+        self.context = config.block_size
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
-        sizes = [self.n * config.n_embd] + [config.n_embd2] * config.n_layer
+        sizes = [self.context * config.n_embd] + [config.n_embd2] * config.n_layer
         self.linears = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in itertools.pairwise(sizes))  # (norm has one)
         self.norms = nn.ModuleList(BatchNorm(b) for b in sizes[1:])
         self.tanhs = nn.ModuleList(nn.Tanh() for _ in sizes[1:])
@@ -310,7 +318,7 @@ class BatchNormMLP(nn.Module):
 
     def forward(self, x):
         real = is_real(x)  # (B, T), N of them true
-        logits = self.head(self.hidden(windows(x, self.n)[real])[-1])  # (N, V)
+        logits = self.head(self.hidden(windows(x, self.context)[real])[-1])  # (N, V)
         return logits.new_zeros(*x.shape, logits.shape[1]).index_put((real,), logits)  # (B, T, V)
 
 
@@ -324,7 +332,7 @@ class Ninja(BatchNormMLP):
     def forward_backward(self, x, y):
         """The loss of a batch; every parameter's `.grad` is filled. Below, `dx` is the loss' derivative by x."""
         real = y >= 0
-        letters, target = windows(x, self.n)[real], y[real]  # (N, n), (N,)
+        letters, target = windows(x, self.context)[real], y[real]  # (N, n), (N,)
         h = self.hidden(letters)
         logits = self.head(h[-1])  # (N, V)
         log_probs = logits.log_softmax(1)
@@ -394,8 +402,8 @@ class WaveNet(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        depth = config.block_size.bit_length() - 1  # block_size = 2^depth
-        self.n = config.block_size
+        self.context = config.block_size
+        depth = self.context.bit_length() - 1  # context = 2^depth
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
         sizes = [config.n_embd] + [config.n_embd2] * depth
         self.linears = nn.ModuleList(nn.Linear(2 * a, b, bias=False) for a, b in itertools.pairwise(sizes))
@@ -406,7 +414,7 @@ class WaveNet(nn.Module):
 
     def forward(self, x):
         real = is_real(x)
-        h = self.embed(F.pad(x, (self.n - 1, 0)))  # (B, T + n - 1, n_embd)
+        h = self.embed(F.pad(x, (self.context - 1, 0)))  # (B, T + n - 1, n_embd)
         for k, (linear, norm, tanh) in enumerate(zip(self.linears, self.norms, self.tanhs)):
             pairs = torch.cat([h[:, : -(2**k)], h[:, 2**k :]], dim=2)  # (B, shorter by 2^k, 2 * channels)
             h = linear(pairs)
@@ -422,6 +430,7 @@ class BagOfWords(nn.Module):
 
     def __init__(self, config):
         super().__init__()
+        self.context = config.block_size
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
         self.position = nn.Embedding(config.block_size, config.n_embd)
         self.mlp = nn.Sequential(
@@ -444,6 +453,7 @@ class RNN(nn.Module):
     loop, which the GRU and the LSTM below share: they only differ in the cell.
     """
 
+    context = sys.maxsize  # tokens: there is no end to it
     gates = 1  # rows of W and U, in units of the state's size
     states = 1  # vectors carried along
 
@@ -543,6 +553,7 @@ class Transformer(nn.Module):
 
     def __init__(self, config):
         super().__init__()
+        self.context = config.block_size
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
         self.position = nn.Embedding(config.block_size, config.n_embd)
         self.blocks = nn.Sequential(*(Block(config) for _ in range(config.n_layer)))
@@ -652,13 +663,17 @@ def loss_of(logits, y, reduction="mean"):
     return losses.view(y.shape) if reduction == "none" else losses
 
 
+def device_of(model):
+    return next(iter(model.state_dict().values())).device
+
+
 @torch.no_grad()
 def evaluate(model, data):
     """Mean loss over all words of `data` and its standard error, in evaluation mode. Words, not letters, are
     independent of one another, so the error is the ratio estimator's over words."""
     was_training = model.training
     model.eval()
-    device = next(model.buffers() if isinstance(model, NGram) else model.parameters()).device
+    device = device_of(model)
     sums, order = [], data.lengths.argsort(stable=True)
     for index in order.split(1000):
         x, y = data.batch(index)
@@ -691,7 +706,7 @@ def count(model, training, validation, device):
     x, y = training.batch(torch.arange(len(training)))
     model.fit(x.to(device), y.to(device))
     losses = {}
-    for alpha in (0.001, 0.01, 0.1, 1.0, 10.0):
+    for alpha in (0.01, 0.03, 0.1, 0.3, 1.0):
         model.alpha.fill_(alpha)
         losses[alpha] = evaluate(model, validation)[0]
         print(f"  alpha {alpha:<6} validation {losses[alpha]:.4f}")
@@ -745,6 +760,8 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
             optimizer.load_state_dict(checkpoint["optimizer"])
         torch.set_rng_state(checkpoint["rng"])
     end = max_steps or config.max_steps
+    if 0 < end < progress.step:
+        raise UserError(f"--max-steps {end} is the total, and the run in {out} is at step {progress.step} already")
     size = sum(p.numel() for p in model.parameters())
     print(f"device: {device}, {torch.get_num_threads()} threads")
     print(f"data: {len(words):,} words{f' from {source}' if source else ''} ({len(training):,} training, "
@@ -759,6 +776,7 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
         prepare_folder(out)
 
     def save():
+        check_finite(model.state_dict().values(), progress.step, out)
         save_checkpoint(out, config, vocab, words, source, progress, model, optimizer)
 
     report = Report(progress, end)
@@ -770,7 +788,7 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
             step = progress.step
             if (step % config.eval_interval == 0 or step == end) and not (progress.log and progress.log[-1][0] == step):
                 losses = evaluate(model, some)[0], evaluate(model, validation)[0]
-                check_finite(losses[1], step, out)
+                check_finite(losses, step, out)
                 progress.log.append((step, progress.seconds, *losses))
                 if losses[1] < progress.best_loss:
                     progress.best_step, progress.best_loss = step, losses[1]
@@ -808,7 +826,7 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
             progress.losses.append(loss.item())
             progress.step += 1
             progress.seconds += time.perf_counter() - start
-            check_finite(progress.losses[-1], progress.step, out)
+            check_finite(progress.losses[-1:], progress.step, out)
             if time.monotonic() - saved > 15:
                 save()
                 saved = time.monotonic()
@@ -882,13 +900,12 @@ def generate(model, vocab, prompt="", num_samples=10, temperature=1.0, top_k=Non
     model.eval()
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
-    context = getattr(model, "context", MAX_LENGTH + len(prompt) + 1)
     tokens = torch.tensor([0, *vocab.encode(prompt)]).repeat(num_samples, 1)  # (rows, t)
     rows = torch.arange(num_samples)  # which sample a row is
-    device = next(iter(model.state_dict().values())).device
+    device = device_of(model)
     names = [""] * num_samples
     for length in range(len(prompt), len(prompt) + MAX_LENGTH + 1):
-        parts = tokens[:, -context:].to(device).split(1000)
+        parts = tokens[:, -model.context :].to(device).split(1000)
         logits = torch.cat([model(part)[:, -1].float().cpu() for part in parts])  # (rows, V)
         if top_k:
             kept = logits.topk(min(top_k, len(vocab))).values
@@ -1159,7 +1176,7 @@ def write_file(path, content):
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise UserError(f"cannot write {path}: {error.strerror}; the file that was there is kept") from None
+        raise UserError(f"cannot write {path}: {error.strerror}; the file that was there is kept", status=1) from None
 
 
 def prepare_folder(out):
@@ -1204,7 +1221,7 @@ def read_checkpoint(out):
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         if checkpoint["format"] != "makemore 1":
             raise ValueError
-    except Exception:  # torch.load fails in as many ways as there are damaged files
+    except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         raise UserError(f"{path} is damaged, or no checkpoint of makemore") from None
     return checkpoint
 
@@ -1221,6 +1238,20 @@ def from_checkpoint(checkpoint, device):
     return model.to(device).eval(), Vocab(checkpoint["chars"])
 
 
+def words_of(checkpoint, given=None):
+    """The words of an earlier run. UserError if the file they came from, or the `given` one, has others by now."""
+    words, source = checkpoint["words"].split("\n"), given or checkpoint["source"]
+    if not given:
+        try:
+            find_file(source)
+        except UserError:
+            return words  # the file is gone, but the checkpoint has them
+    if clean(read_words(source)) != words:
+        raise UserError(f"{source} does not hold the words that the run in the checkpoint was started with; "
+                        "start a new run with another -o")  # fmt: skip
+    return words
+
+
 def check_threads(checkpoint, device):
     """A sum that is split among other threads is rounded differently: on the CPU the number must be the same."""
     threads = checkpoint["threads"]
@@ -1229,11 +1260,11 @@ def check_threads(checkpoint, device):
                         f"an exact resume needs OMP_NUM_THREADS={threads}")  # fmt: skip
 
 
-def check_finite(loss, step, out):
-    if not math.isfinite(loss):
-        print(f"makemore: the loss is {loss} after step {step}; the checkpoint in {out} from before it is kept; "
-              "try a smaller --learning-rate", file=sys.stderr)  # fmt: skip
-        sys.exit(1)
+def check_finite(values, step, out):
+    """UserError with status 1 if a loss or a weight is no longer a finite number."""
+    if not all(torch.as_tensor(value).isfinite().all() for value in values):
+        raise UserError(f"training diverged at step {step}: the loss is not a number; the last good checkpoint is kept "
+                        f"in {out}; try a smaller --learning-rate", status=1)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -1345,6 +1376,8 @@ def run(args):
         raise UserError(f"the checkpoint in {args.work_dir} is of type {config.type}, not {args.type}")
     seed = values.pop("seed", None) if args.sample_only else None
     max_steps = values.pop("max_steps", None)
+    if max_steps is not None and max_steps < 1 and max_steps != -1:
+        raise UserError(f"--max-steps must be at least 1 (or -1, for ever), not {max_steps}")
     for name, value in values.items():
         if value != getattr(config, name):
             raise UserError(f"--{name.replace('_', '-')} {value} contradicts the checkpoint, which has "
@@ -1353,13 +1386,7 @@ def run(args):
         model, vocab = from_checkpoint(checkpoint, pick_device(args.device))
         print("\n".join(generate(model, vocab, seed=seed, **sampling)))
         return
-    words = checkpoint["words"].split("\n")
-    try:
-        if clean(read_words(args.input_file or checkpoint["source"])) != words:
-            raise UserError(f"{args.input_file or checkpoint['source']} has changed since the run was started; "
-                            "start a new one with another -o")  # fmt: skip
-    except UserError:
-        pass
+    words = words_of(checkpoint, args.input_file)
     train(words, config, args.work_dir, device=args.device, source=checkpoint["source"], checkpoint=checkpoint,
           max_steps=max_steps, diagnose=args.diagnose, **sampling)  # fmt: skip
 
@@ -1371,7 +1398,7 @@ def main(argv=None):
         run(args)
     except UserError as error:
         print(f"makemore: {error}", file=sys.stderr)
-        return 2
+        return error.status
     except KeyboardInterrupt:
         return 130
     return 0
