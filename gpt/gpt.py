@@ -11,6 +11,7 @@ Read `Transformer` in makemore.py first: the GPT-2 block (Radford et al. 2019), 
 file departs from it in six places. Behind each: what the validation loss loses without it.
 """
 import argparse
+import atexit
 import codecs
 import contextlib
 import dataclasses
@@ -575,7 +576,6 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
             progress.seconds += time.perf_counter() - start
 
     team.only_first(lambda: draw_losses(progress, Path(out) / "loss.png"))
-    team.close()
     if stop:
         print(f"\nstopped after step {progress.step}, all is saved; to go on: {command()} -o {shlex.quote(str(out))} --resume")
         raise KeyboardInterrupt
@@ -666,7 +666,7 @@ def draw_attention(model, vocab, text, path):
     figure, axes = new_figure(side * heads, side * layers + 0.5, layers, heads)
     for layer, row in enumerate(axes):
         for head, ax in enumerate(row):
-            ax.imshow(tables[layer][0, head].cpu().sqrt(), cmap="Blues", vmin=0, vmax=1)
+            ax.imshow(tables[layer][0, head].cpu().sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)
             ax.set_title(f"layer {layer + 1}, head {head + 1}")
             ax.set_xticks(range(len(text)), labels, fontsize=7)
             ax.set_yticks(range(len(text)), labels, fontsize=7)
@@ -739,9 +739,10 @@ class Team:
     def __init__(self, device):
         self.rank, self.size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         self.device = device
-        if self.size > 1:
+        if self.size > 1 and not torch.distributed.is_initialized():
             torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo",
                                                  timeout=datetime.timedelta(seconds=50))  # fmt: skip
+            atexit.register(torch.distributed.destroy_process_group)
 
     def wrap(self, model):
         return nn.parallel.DistributedDataParallel(model) if self.size > 1 else model  # averages the gradients
@@ -767,10 +768,6 @@ class Team:
                 error = caught
         if self.any(error is not None)[0]:
             raise error or UserError("the first process failed")
-
-    def close(self):
-        if self.size > 1:
-            torch.distributed.destroy_process_group()
 
 
 def write_file(path, content):

@@ -1,0 +1,189 @@
+"""Figures of gpt: `python tests/benchmark.py gpt` (about five minutes; the machine should have nothing else to do).
+
+The textbook GPT-2 block, trained as nanoGPT's README trains on a CPU (4 layers, 4 heads, 128 channels, context 64,
+batch 12, 2,000 steps, AdamW at 1e-3 with cosine decay), beside gpt.py for the same seconds of training on the same
+text; then the share of the machine's matrix products that gpt.py reaches, and generation with and without its cache.
+"""
+import contextlib
+import io
+import math
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from gpt import gpt
+
+MARKS = tuple(k / 12 for k in range(1, 13))  # shares of the training time: gpt.py evaluates twelve times
+
+
+class TextbookBlock(nn.Module):
+    """The GPT-2 block (Radford et al. 2019)."""
+
+    def __init__(self, n_embd, n_head):
+        super().__init__()
+        self.n_head = n_head
+        self.norm1, self.norm2 = nn.LayerNorm(n_embd), nn.LayerNorm(n_embd)
+        self.qkv, self.proj = nn.Linear(n_embd, 3 * n_embd), nn.Linear(n_embd, n_embd)
+        self.mlp = nn.Sequential(nn.Linear(n_embd, 4 * n_embd), nn.GELU(), nn.Linear(4 * n_embd, n_embd))
+
+    def forward(self, x):
+        B, T, C = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(B, T, 3, self.n_head, C // self.n_head).transpose(1, 3).unbind(2)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.proj(y.transpose(1, 2).reshape(B, T, C))
+        return x + self.mlp(self.norm2(x))
+
+
+class TextbookGPT(nn.Module):
+    """GPT-2 with nanoGPT's initialisation; the head shares the embedding's weights."""
+
+    def __init__(self, vocab_size, block_size=64, n_layer=4, n_head=4, n_embd=128):
+        super().__init__()
+        self.char, self.position = nn.Embedding(vocab_size, n_embd), nn.Embedding(block_size, n_embd)
+        self.blocks = nn.Sequential(*(TextbookBlock(n_embd, n_head) for _ in range(n_layer)))
+        self.norm = nn.LayerNorm(n_embd)
+        for name, p in self.named_parameters():
+            if p.dim() == 2:
+                nn.init.normal_(p, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(p)
+        for block in self.blocks:
+            for layer in (block.proj, block.mlp[2]):
+                nn.init.normal_(layer.weight, std=0.02 / math.sqrt(2 * n_layer))
+
+    def forward(self, idx):
+        x = self.char(idx) + self.position.weight[: idx.size(1)]
+        return F.linear(self.norm(self.blocks(x)), self.char.weight)
+
+
+def loss_of(logits, y):
+    return F.cross_entropy(logits.flatten(0, 1), y.flatten())
+
+
+def batch(tokens, size, block_size, rng):
+    starts = rng.integers(len(tokens) - block_size, size=size)
+    taken = torch.from_numpy(tokens[starts[:, None] + np.arange(block_size + 1)].astype(np.int64))
+    return taken[:, :-1], taken[:, 1:]
+
+
+@torch.no_grad()
+def exact_loss(model, tokens, block_size):
+    model.eval()
+    count = (len(tokens) - 1) // block_size
+    data = torch.from_numpy(tokens[: count * block_size + 1].astype(np.int64))
+    x, y = data[:-1].view(count, block_size), data[1:].view(count, block_size)
+    total = sum(loss_of(model(a), b).item() * len(a) for a, b in zip(x.split(64), y.split(64)))
+    model.train()
+    return total / count
+
+
+def train_textbook(training, validation, vocab_size, steps=2000):
+    """[(step, seconds, validation loss), ...] of the recipe, seconds of training only."""
+    torch.manual_seed(1337)
+    model, rng = TextbookGPT(vocab_size), np.random.default_rng(1337)
+    groups = [{"params": [p for p in model.parameters() if p.dim() >= 2], "weight_decay": 0.1},
+              {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0}]  # fmt: skip
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99))
+    rows, seconds = [], 0.0
+    due = {round(share * steps) for share in MARKS}
+    for step in range(1, steps + 1):
+        start = time.perf_counter()
+        decay = (step - 1 - 100) / (steps - 100)
+        rate = 1e-3 * step / 100 if step <= 100 else 1e-4 + 0.5 * (1 + math.cos(math.pi * decay)) * 9e-4
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        x, y = batch(training, 12, 64, rng)
+        loss = loss_of(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        seconds += time.perf_counter() - start
+        if step in due:
+            rows.append((step, seconds, exact_loss(model, validation, 64)))
+    return rows
+
+
+def train_ours(vocab, tokens, seconds, folder):
+    """[(step, seconds, validation loss), ...] of a run of gpt.py with as many steps as fit into the given seconds."""
+    config = gpt.configure("cpu", vocab_size=len(vocab))
+    with contextlib.redirect_stdout(io.StringIO()):
+        _, _, trial = gpt.train(vocab, tokens, gpt.configure("cpu", max_steps=24), folder, device="cpu")
+        config.max_steps = max(12, round(seconds * trial.step / trial.seconds))
+        model, _, progress = gpt.train(vocab, tokens, config, folder, device="cpu")
+    return model, config, [(step, seconds, val) for step, seconds, _, val in progress.log]
+
+
+def peak_rate():
+    """Floating-point operations a second of the machine's matrix products, float32."""
+    a, b = torch.randn(2, 1024, 1024)
+    times = []
+    for _ in range(30):
+        start = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - start)
+    return 2 * 1024**3 / sorted(times)[len(times) // 2]
+
+
+def operations(config):
+    """Floating-point operations of the matrix products in a step: forward and, twice as many, backward."""
+    tokens, C = config.batch_size * config.block_size, config.n_embd
+    weights = config.n_layer * 12 * C * C + C * config.vocab_size
+    scores = config.n_layer * C * config.block_size  # two products, each (T, T) table half empty
+    orthogonalization = config.n_layer * 5 * sum(
+        2 * (2 * min(m) ** 2 * max(m)) + 2 * min(m) ** 3 for m in ((3 * C, C), (C, C), (4 * C, C), (C, 4 * C))
+    )
+    return 6 * tokens * weights + 6 * tokens * scores + orthogonalization
+
+
+def characters_a_second(config, cached, count):
+    model, vocab = gpt.GPT(config).eval(), gpt.Vocab("".join(map(chr, range(33, 33 + config.vocab_size))))
+    prompt = "".join(vocab.chars[i % len(vocab)] for i in range(config.block_size))  # the context is full
+    start = time.perf_counter()
+    gpt.generate(model, vocab, prompt=prompt, max_new_tokens=count, seed=0, cached=cached)
+    return count / (time.perf_counter() - start)
+
+
+def first_below(rows, loss):
+    return next((seconds for _, seconds, value in rows if value < loss), math.inf)
+
+
+def main():
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    vocab, tokens, _ = gpt.read_text("tinyshakespeare.txt")
+    training, validation = gpt.split(tokens, 64)
+    textbook = train_textbook(training, validation, len(vocab))
+    total = textbook[-1][1]
+    with tempfile.TemporaryDirectory() as folder:
+        _, config, ours = train_ours(vocab, tokens, total, folder)
+        _, _, short = train_ours(vocab, tokens, total / 5, folder)
+        _, _, minute = train_ours(vocab, tokens, 60, folder)
+
+    print("\n| seconds | textbook GPT-2 block | gpt.py |\n|---:|---:|---:|")
+    for (_, seconds, loss), (_, own_seconds, own_loss) in zip(textbook, ours[1:]):
+        print(f"| {seconds:.0f} / {own_seconds:.0f} | {loss:.3f} | {own_loss:.3f} |")
+    best = min(loss for _, _, loss in textbook)
+    print(f"\nthe textbook's last loss, {best:.3f}, after {total:.0f} s; gpt.py is below it after "
+          f"{first_below(ours, best):.0f} s of this run; a run of its own of {short[-1][1]:.0f} s, a fifth, ends at "
+          f"{short[-1][2]:.3f}")  # fmt: skip
+    print(f"a run of {minute[-1][1]:.0f} s ends at {minute[-1][2]:.3f}")
+
+    rate, peak = operations(config) * ours[-1][0] / ours[-1][1], peak_rate()
+    print(f"\nmatrix products: {peak / 1e9:.0f} GFLOP/s at best; training does {rate / 1e9:.0f} GFLOP/s, "
+          f"{rate / peak:.0%}; {1000 * ours[-1][1] / ours[-1][0]:.1f} ms a step, textbook {1000 * total / 2000:.1f}")  # fmt: skip
+    print("\n| generation, one text | with the cache | without | ratio |\n|---|---:|---:|---:|")
+    large = gpt.configure("cpu", n_layer=4, n_embd=256, block_size=256, vocab_size=len(vocab))
+    for name, settings in (("the default model", config), ("4 layers, 256 channels, context 256", large)):
+        fast, slow = characters_a_second(settings, True, 400), characters_a_second(settings, False, 60)
+        print(f"| {name} | {fast:.0f} characters a second | {slow:.0f} | {fast / slow:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
