@@ -36,6 +36,7 @@ import shlex
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ class Words:
     """
 
     def __init__(self, words, vocab):
-        self.words = words
+        self.words, self.vocab = words, vocab
         codes = np.frombuffer("\n".join(["", *words, ""]).encode("utf-32-le"), dtype=np.uint32)
         flat = vocab.table[codes]  # the newlines become token 0
         boundaries = np.flatnonzero(flat == 0)
@@ -453,7 +454,7 @@ class RNN(nn.Module):
     loop, which the GRU and the LSTM below share: they only differ in the cell.
     """
 
-    context = sys.maxsize  # tokens: there is no end to it
+    context = 10**9  # there is no end to it
     gates = 1  # rows of W and U, in units of the state's size
     states = 1  # vectors carried along
 
@@ -560,11 +561,12 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         for name, p in self.named_parameters():
-            if p.dim() == 2:
-                deep = name.endswith(("proj.weight", "down.weight"))  # what is added 2 * n_layer times starts smaller
-                nn.init.normal_(p, std=0.02 / math.sqrt(2 * config.n_layer) if deep else 0.02)
-            elif name.endswith("bias"):
-                nn.init.zeros_(p)
+            if name.endswith(("proj.weight", "down.weight", "bias")):
+                nn.init.zeros_(p)  # every block begins by passing on what it gets
+            elif name.startswith("blocks.") and p.dim() == 2:
+                nn.init.normal_(p, std=1 / math.sqrt(p.shape[1]))
+            elif p.dim() == 2:
+                nn.init.normal_(p, std=0.02 if name == "head.weight" else 0.3)
 
     def forward(self, x):
         h = self.embed(x) + self.position.weight[: x.shape[1]]  # (B, T, n_embd)
@@ -588,12 +590,12 @@ DEFAULTS = {
     "mlp":         (8000,  128,   1e-2,  1e-2,     3,   None,  None,   10,  200, None),
     "batchnorm":   (5000,  128,   1e-2,  1e-2,     8,      3,  None,   16,  128, None),
     "ninja":       (5000,  128,   1e-2,  1e-2,     8,      3,  None,   16,  128, None),
-    "wavenet":     (5000,  128,   1e-2,  1e-2,     8,   None,  None,   24,  128, None),
-    "bow":         (5000,  128,   1e-2,  1e-2,     0,   None,  None,   64,   64, None),
-    "rnn":         (5000,  128,   3e-3,  1e-2,     0,   None,  None,   64,  128, None),
-    "gru":         (5000,  128,   3e-3,  1e-2,     0,   None,  None,   64,  128, None),
-    "lstm":        (5000,  128,   3e-3,  1e-2,     0,   None,  None,   64,  128, None),
-    "transformer": (4000,  256,   2e-3,  1e-1,     0,      4,     4,   64, None,  0.1),
+    "wavenet":     (6000,  128,   1e-2,  1e-2,     8,   None,  None,   24,  128, None),
+    "bow":         (6000,  128,   1e-2,  1e-2,     0,   None,  None,   64,   64, None),
+    "rnn":         (8000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128, None),
+    "gru":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128, None),
+    "lstm":        (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128, None),
+    "transformer": (2500,  128,   1e-2,  1e-1,     0,      4,     4,   64, None,  0.1),
 }  # fmt: skip
 
 
@@ -638,7 +640,9 @@ def configure(type="transformer", **values):
         if name in ("learning_rate", "weight_decay", "dropout"):
             if not 0 <= value < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} must be a number from 0 up, not {value}")
-        elif name != "seed" and value < 1 and not (name == "max_steps" and value == -1):
+        elif name == "seed":
+            check_seed(value)
+        elif value < 1 and not (name == "max_steps" and value == -1):
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
     used = {name: value for name, value in values.items() if name == "seed" or defaults[name] is not None}
     config = Config(type, **(defaults | used))
@@ -651,6 +655,11 @@ def configure(type="transformer", **values):
     if type == "ngram" and config.block_size > 8:
         raise UserError(f"--block-size must be 1 to 8 for ngram, not {config.block_size}")
     return config
+
+
+def check_seed(seed):
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed must be from 0 to 4294967295, not {seed}")
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -675,7 +684,8 @@ def evaluate(model, data):
     model.eval()
     device = device_of(model)
     sums, order = [], data.lengths.argsort(stable=True)
-    for index in order.split(1000):
+    at_once = 20_000_000 // (len(data.vocab) * int(data.lengths.max()))  # words: it bounds the size of the logits
+    for index in order.split(min(1000, max(1, at_once))):
         x, y = data.batch(index)
         sums.append(loss_of(model(x.to(device)), y.to(device), reduction="none").sum(1).double().cpu())  # (words,)
     model.train(was_training)
@@ -692,13 +702,23 @@ def learning_rate(step, config):
     return config.learning_rate * min(rise, fall)
 
 
-def make_optimizer(model, config):
-    """AdamW (Loshchilov & Hutter 2019); weight decay on matrices, not on gains and biases."""
+def make_optimizers(model, config):
+    """AdamW (Loshchilov & Hutter 2019), and Muon for the matrices inside of a transformer's blocks.
+
+    Muon (Jordan et al. 2024) is gradient descent with momentum whose every update is made orthogonal, so that no
+    direction of a matrix learns at the cost of another. Weight decay is for matrices, not for gains and biases.
+    """
+    blocks = [p for name, p in model.named_parameters() if name.startswith("blocks.") and p.dim() == 2]
+    others = [p for p in model.parameters() if not any(p is q for q in blocks)]
     groups = [
-        {"params": [p for p in model.parameters() if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in others if p.dim() == 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in others if p.dim() == 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
+    optimizers = [torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)]
+    if blocks:
+        optimizers.append(torch.optim.Muon(blocks, lr=config.learning_rate, weight_decay=config.weight_decay,
+                                           adjust_lr_fn="match_rms_adamw"))  # fmt: skip
+    return optimizers
 
 
 def count(model, training, validation, device):
@@ -719,6 +739,7 @@ class Progress:
     """What a run has reached; with the weights, the optimizer and the random state it is all that resuming needs."""
 
     step: int = 0
+    end: int = 0  # where to stop
     seconds: float = 0.0  # of training; evaluation and sampling left out
     losses: list = dataclasses.field(default_factory=list)  # one per step
     log: list = dataclasses.field(default_factory=list)  # rows of log.csv: step, seconds, train loss, val loss
@@ -735,8 +756,9 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
     `read_checkpoint` goes on where it stopped, up to `max_steps`. `sampling`: temperature, top_k, prompt.
     Raises UserError, and KeyboardInterrupt after Ctrl-C, when all is saved.
     """
-    words, vocab, device = clean(words), Vocab("".join(words)), pick_device(device)
-    vocab.encode(sampling.get("prompt", ""))
+    words, device = clean(words), pick_device(device)
+    vocab = Vocab("".join(words))
+    vocab.encode(sampling.get("prompt", ""))  # a bad prompt is found before the training, not after it
     parts = split(words)
     origin = {word: name for name, part in parts.items() for word in part}
     training, validation, test = (Words(part, vocab) for part in parts.values())
@@ -748,18 +770,20 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
     if config.type in ("transformer", "bow") and config.block_size < longest:
         raise UserError(f"--block-size {config.block_size} is too short: the longest word and its end take {longest}")
 
+    if diagnose and config.type not in ("mlp", "batchnorm", "ninja", "wavenet"):
+        raise UserError(f"--diagnose is for mlp, batchnorm, ninja and wavenet, not for {config.type}")
     torch.manual_seed(config.seed)
     model = MODELS[config.type](config).to(device)
-    optimizer = None if config.type == "ngram" else make_optimizer(model, config)
+    optimizers = [] if config.type == "ngram" else make_optimizers(model, config)
     progress = Progress()
     if checkpoint:
         check_threads(checkpoint, device)
         progress = Progress(**checkpoint["progress"])
         model.load_state_dict(checkpoint["model"])
-        if optimizer:
-            optimizer.load_state_dict(checkpoint["optimizer"])
+        for optimizer, state in zip(optimizers, checkpoint["optimizers"]):
+            optimizer.load_state_dict(state)
         torch.set_rng_state(checkpoint["rng"])
-    end = max_steps or config.max_steps
+    progress.end = end = max_steps or progress.end or config.max_steps
     if 0 < end < progress.step:
         raise UserError(f"--max-steps {end} is the total, and the run in {out} is at step {progress.step} already")
     size = sum(p.numel() for p in model.parameters())
@@ -777,7 +801,7 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
 
     def save():
         check_finite(model.state_dict().values(), progress.step, out)
-        save_checkpoint(out, config, vocab, words, source, progress, model, optimizer)
+        save_checkpoint(out, config, vocab, words, source, progress, model, optimizers)
 
     report = Report(progress, end)
     watch = Diagnosis(model, config, training) if diagnose else None
@@ -814,13 +838,14 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
                     loss = model.forward_backward(x, y)
                 else:
                     loss = loss_of(model(x), y)
-                    optimizer.zero_grad()
+                    model.zero_grad()
                     loss.backward()
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(step, config)
                 if watch:
                     watch.before_step()
-                optimizer.step()
+                for optimizer in optimizers:
+                    for group in optimizer.param_groups:
+                        group["lr"] = learning_rate(step, config)
+                    optimizer.step()
                 if watch:
                     watch.after_step(step)
             progress.losses.append(loss.item())
@@ -913,7 +938,8 @@ def generate(model, vocab, prompt="", num_samples=10, temperature=1.0, top_k=Non
         if temperature == 0:
             drawn = logits.argmax(dim=1)
         else:
-            drawn = torch.multinomial((logits / temperature).softmax(dim=1), 1, generator=generator)[:, 0]
+            logits = (logits - logits.amax(dim=1, keepdim=True)).double() / temperature  # (no overflow)
+            drawn = torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
         ended = (drawn == 0) | (length == len(prompt) + MAX_LENGTH)
         for row, name in zip(rows[ended].tolist(), tokens[ended].tolist()):
             names[row] = vocab.decode(name[1:])
@@ -952,7 +978,9 @@ def save_figure(fig, path):
     import matplotlib.pyplot as plt
 
     picture = io.BytesIO()
-    fig.savefig(picture, format="png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that the font lacks become boxes
+        fig.savefig(picture, format="png")
     plt.close(fig)
     write_file(path, picture.getvalue())
 
@@ -1027,9 +1055,7 @@ class Diagnosis:
     the beginning and at the end, and how fast the weights move."""
 
     def __init__(self, model, config, training):
-        if config.type not in ("mlp", "batchnorm", "ninja", "wavenet"):
-            raise UserError(f"--diagnose is for mlp, batchnorm, ninja and wavenet, not for {config.type}")
-        self.model, self.config, self.batch = model, config, training.training_batch(0, 256, 0)
+        self.model, self.config, self.batch = model, config, training.batch(torch.arange(min(256, len(training))))
         self.weights = {name: p for name, p in model.named_parameters() if p.dim() == 2}
         self.ratios = {name: [] for name in self.weights}  # log10 of update to weight
         self.steps = []
@@ -1037,7 +1063,8 @@ class Diagnosis:
 
     def look(self):
         """[(layer, activations, gradients), ...] of one training batch; a twin is used, so the run is not touched."""
-        twin = MODELS[self.config.type](self.config)
+        with torch.random.fork_rng(devices=[]):
+            twin = MODELS[self.config.type](self.config)
         twin.load_state_dict(self.model.state_dict())
         outputs = {}
         for name, module in twin.named_modules():
@@ -1105,11 +1132,11 @@ def find_file(name):
     """A path as it is; a bare file name in the working directory, beside this script, and in data/."""
     places = [Path.cwd(), HERE, HERE.parent / "data"]
     if Path(name).name != str(name):
-        if not Path(name).exists():
+        if not os.path.exists(name):
             raise UserError(f"{name}: no such file")
         return Path(name)
     for place in places:
-        if (place / name).exists():
+        if os.path.exists(place / name):
             return place / name
     raise UserError(f"{name}: no such file; looked in the working directory ({places[0]}), beside the script "
                     f"({places[1]}) and in data/ ({places[2]})")  # fmt: skip
@@ -1184,7 +1211,7 @@ def prepare_folder(out):
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        names = ["model.pt", "log.csv", "loss.png", "diagnose.png", "pairs.png", "letters.png"]
+        names = ["model.pt", "log.csv", "loss.png", "diagnose.png", "pairs.png", "letters.png", "losses.png"]
         old = [out / name for name in names if (out / name).exists()]
         n = 1
         while any((path.with_suffix(f".{n}{path.suffix}")).exists() for path in old):
@@ -1197,13 +1224,13 @@ def prepare_folder(out):
         print(f"{out} was in use; moved aside: {', '.join(f'{p.name} to {p.stem}.{n}{p.suffix}' for p in old)}")
 
 
-def save_checkpoint(out, config, vocab, words, source, progress, model, optimizer):
+def save_checkpoint(out, config, vocab, words, source, progress, model, optimizers):
     """model.pt: all that resuming, sampling and `load` need, in plain types; and log.csv."""
     content = io.BytesIO()
     state = {
         "format": "makemore 1", "config": vars(config), "chars": vocab.chars, "words": "\n".join(words),
         "source": source, "threads": torch.get_num_threads(), "progress": vars(progress),
-        "model": model.state_dict(), "optimizer": optimizer.state_dict() if optimizer else {},
+        "model": model.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "rng": torch.get_rng_state(),
     }  # fmt: skip
     torch.save(state, content)
@@ -1215,7 +1242,7 @@ def save_checkpoint(out, config, vocab, words, source, progress, model, optimize
 def read_checkpoint(out):
     """The content of model.pt in a folder. UserError if there is none or it is damaged or foreign."""
     path = Path(out) / "model.pt"
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"no checkpoint: {path} does not exist; train first, without --resume and --sample-only")
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
@@ -1293,12 +1320,17 @@ def command():
 def train_all(words, args, values, sampling):
     """Every type for the same number of steps, a folder each; then one table and one picture."""
     max_steps = values.pop("max_steps", 2000)
+    if max_steps == -1:
+        raise UserError("--type all needs an end: give --max-steps")
+    if args.diagnose:
+        raise UserError("--diagnose takes one type: mlp, batchnorm, ninja or wavenet")
     configs = []
     for name in MODELS:
         fitting = dict(values)
-        if "block_size" in fitting and name == "bigram":
-            fitting.pop("block_size")
+        if DEFAULTS[name][COLUMNS.index("block_size")] in (0, 1):  # it sees the whole word, or one letter
+            fitting.pop("block_size", None)
         configs.append(configure(name, max_steps=max_steps, **fitting))
+    prepare_folder(args.work_dir)
     runs = {}
     for config in configs:
         print(f"\n== {config.type} ==")
@@ -1313,8 +1345,13 @@ def train_all(words, args, values, sampling):
     print(f"picture: {path}")
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f"{message}; --help shows all settings")
+
+
 def parse_arguments(argv):
-    parser = argparse.ArgumentParser(prog="makemore", description="A file of words in, more words like them out.",
+    parser = Parser(prog="makemore", description="A file of words in, more words like them out.",
                                      formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="Without a value here, a setting has its type's default: see DEFAULTS "
                                      "in makemore.py.")  # fmt: skip
@@ -1375,11 +1412,12 @@ def run(args):
     if args.type not in (None, config.type):
         raise UserError(f"the checkpoint in {args.work_dir} is of type {config.type}, not {args.type}")
     seed = values.pop("seed", None) if args.sample_only else None
-    max_steps = values.pop("max_steps", None)
+    check_seed(seed or 0)
+    max_steps = None if config.type == "ngram" else values.pop("max_steps", None)
     if max_steps is not None and max_steps < 1 and max_steps != -1:
         raise UserError(f"--max-steps must be at least 1 (or -1, for ever), not {max_steps}")
     for name, value in values.items():
-        if value != getattr(config, name):
+        if getattr(config, name) not in (None, value):
             raise UserError(f"--{name.replace('_', '-')} {value} contradicts the checkpoint, which has "
                             f"{getattr(config, name)}; leave it out or start a new run")  # fmt: skip
     if args.sample_only:
@@ -1393,12 +1431,18 @@ def run(args):
 
 def main(argv=None):
     """The command line; returns the exit status."""
-    args = parse_arguments(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # letters that the terminal lacks are no reason to stop
     try:
-        run(args)
+        run(parse_arguments(argv))
+        sys.stdout.flush()
     except UserError as error:
         print(f"makemore: {error}", file=sys.stderr)
         return error.status
+    except BrokenPipeError:  # as in `makemore ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         return 130
     return 0
