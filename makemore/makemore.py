@@ -269,7 +269,7 @@ class BatchNorm(nn.Module):
     their running averages, so that a prediction does not depend on the other words of its batch.
     """
 
-    def __init__(self, channels, momentum=0.01):
+    def __init__(self, channels, momentum=0.1):
         super().__init__()
         self.momentum = momentum
         self.gain = nn.Parameter(torch.ones(channels))
@@ -304,7 +304,8 @@ class BatchNormMLP(nn.Module):
         self.context = config.block_size
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
         sizes = [self.context * config.n_embd] + [config.n_embd2] * config.n_layer
-        self.linears = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in itertools.pairwise(sizes))  # (norm has one)
+        # No bias here: batch normalisation would take it away again, and has its own.
+        self.linears = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in itertools.pairwise(sizes))
         self.norms = nn.ModuleList(BatchNorm(b) for b in sizes[1:])
         self.tanhs = nn.ModuleList(nn.Tanh() for _ in sizes[1:])
         self.head = nn.Linear(config.n_embd2, config.vocab_size)
@@ -755,17 +756,17 @@ def make_optimizers(model, config):
     return optimizers
 
 
-def count(model, training, validation, device):
-    """Fit an NGram: count in one pass, then take the alpha of the best validation loss."""
-    x, y = training.batch(torch.arange(len(training)))
-    model.fit(x.to(device), y.to(device))
+def count(model, data):
+    """Fit an NGram: count in one pass, then take the alpha of the best validation loss. Returns the training loss."""
+    x, y = data["training"].batch(torch.arange(len(data["training"])))
+    model.fit(x.to(device_of(model)), y.to(device_of(model)))
     losses = {}
     for alpha in (0.01, 0.03, 0.1, 0.3, 1.0):
         model.alpha.fill_(alpha)
-        losses[alpha] = evaluate(model, validation)[0]
-        print(f"  alpha {alpha:<6} validation {losses[alpha]:.4f}")
+        losses[alpha] = evaluate(model, data["validation"])[0]
+        print(f"  alpha {alpha:<4} validation {losses[alpha]:.4f}")
     model.alpha.fill_(min(losses, key=losses.get))
-    return torch.tensor(evaluate(model, training)[0])
+    return torch.tensor(evaluate(model, data["training"])[0])
 
 
 @dataclasses.dataclass
@@ -786,87 +787,61 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
           num_samples=20, **sampling):  # fmt: skip
     """Train a model on a list of words, write model.pt, log.csv and loss.png into `out`, print the progress.
 
-    Returns (model, vocab, results), the model with the weights of the best validation loss. A `checkpoint` from
-    `read_checkpoint` goes on where it stopped, up to `max_steps`. `sampling`: temperature, top_k, prompt.
-    Raises UserError, and KeyboardInterrupt after Ctrl-C, when all is saved.
+    Returns (model, vocab, results), the model with the weights of the best validation loss; results has (loss,
+    standard error) of each part of the data, parameters, seconds, progress, samples. A `checkpoint` from
+    `read_checkpoint` goes on where it stopped, up to `max_steps`. `sampling`: prompt, temperature, top_k. Raises
+    UserError, and KeyboardInterrupt after Ctrl-C, when all is saved.
     """
     words, device = clean(words), pick_device(device)
     vocab = Vocab("".join(words))
     vocab.encode(sampling.get("prompt", ""))  # a bad prompt is found before the training, not after it
-    parts = split(words)
-    origin = {word: name for name, part in parts.items() for word in part}
-    training, validation, test = (Words(part, vocab) for part in parts.values())
-    some = Words(parts["training"][: len(validation)], vocab)  # for a quick training loss
-    if config.block_size == 0:
-        config.block_size = max(map(len, words)) + 1
-    config.vocab_size = len(vocab)
-    longest = max(map(len, words)) + 1
-    if config.type in ("transformer", "bow") and config.block_size < longest:
-        raise UserError(f"--block-size {config.block_size} is too short: the longest word and its end take {longest}")
-
+    data = {name: Words(part, vocab) for name, part in split(words).items()}
+    some = Words(data["training"].words[: len(data["validation"])], vocab)  # for a quick training loss
+    config = fit_to_data(config, words, vocab)
     if diagnose and config.type not in ("mlp", "batchnorm", "ninja", "wavenet"):
         raise UserError(f"--diagnose is for mlp, batchnorm, ninja and wavenet, not for {config.type}")
+
     torch.manual_seed(config.seed)
     model = MODELS[config.type](config).to(device)
     optimizers = [] if config.type == "ngram" else make_optimizers(model, config)
-    progress = Progress()
-    if checkpoint:
-        check_threads(checkpoint, device)
-        progress = Progress(**checkpoint["progress"])
-        model.load_state_dict(checkpoint["model"])
-        for optimizer, state in zip(optimizers, checkpoint["optimizers"]):
-            optimizer.load_state_dict(state)
-        torch.set_rng_state(checkpoint["rng"])
+    progress = restore(checkpoint, model, optimizers) if checkpoint else Progress()
     progress.end = end = max_steps or progress.end or config.max_steps
     if 0 < end < progress.step:
         raise UserError(f"--max-steps {end} is the total, and the run in {out} is at step {progress.step} already")
-    size = sum(p.numel() for p in model.parameters())
-    print(f"device: {device}, {torch.get_num_threads()} threads")
-    print(f"data: {len(words):,} words{f' from {source}' if source else ''} ({len(training):,} training, "
-          f"{len(validation):,} validation, {len(test):,} test), {len(vocab)} tokens: {vocab} and the end")  # fmt: skip
-    print(f"model: {config.type}, {size:,} parameters" + (" (counts instead)" if config.type == "ngram" else ""))
-    print(f"settings: {config}")
-    if checkpoint:
-        print(f"resuming at step {progress.step} of {end}")
-        if 0 < config.max_steps < end:
-            print(f"the learning rate has come down by step {config.max_steps} and stays there")
-    else:
+    describe(config, vocab, data, source, model, progress)
+    if not checkpoint:
         prepare_folder(out)
 
     def save():
         check_finite(model.state_dict().values(), progress.step, out)
         save_checkpoint(out, config, vocab, words, source, progress, model, optimizers)
+        return time.monotonic()
 
-    report = Report(progress, end)
-    watch = Diagnosis(model, config, training) if diagnose else None
-    saved = time.monotonic()
+    report = Report(config, progress)
+    watch = Diagnosis(model, config, data["training"]) if diagnose else None
     model.train()
     with hold_ctrl_c() as interrupted:
         while True:
             step = progress.step
             if (step % config.eval_interval == 0 or step == end) and not (progress.log and progress.log[-1][0] == step):
-                losses = evaluate(model, some)[0], evaluate(model, validation)[0]
+                losses = evaluate(model, some)[0], evaluate(model, data["validation"])[0]
                 check_finite(losses, step, out)
                 progress.log.append((step, progress.seconds, *losses))
                 if losses[1] < progress.best_loss:
                     progress.best_step, progress.best_loss = step, losses[1]
                     progress.best = {name: value.cpu().clone() for name, value in model.state_dict().items()}
-                save()
-                saved = time.monotonic()
-                report.line(config)
-                if step % (5 * config.eval_interval) == 0 and 0 < step < end:
-                    print_samples(generate(model, vocab, num_samples=10, seed=step, **sampling), origin)
-            if interrupted:
-                save()
-                break
-            if step == end:
+                saved = save()
+                report.line()
+                if step % (5 * config.eval_interval) == 0 and 0 < step != end:
+                    print_samples(generate(model, vocab, num_samples=10, seed=step, **sampling), data)
+            if interrupted or step == end:
                 break
 
             start = time.perf_counter()
             if config.type == "ngram":
-                loss = count(model, training, validation, device)
+                loss = count(model, data)
             else:
-                x, y = training.training_batch(step, config.batch_size, config.seed)
+                x, y = data["training"].training_batch(step, config.batch_size, config.seed)
                 x, y = x.to(device), y.to(device)
                 if config.type == "ninja":
                     loss = model.forward_backward(x, y)
@@ -874,70 +849,92 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
                     loss = loss_of(model(x), y)
                     model.zero_grad()
                     loss.backward()
-                if watch:
-                    watch.before_step()
-                for optimizer in optimizers:
-                    for group in optimizer.param_groups:
-                        group["lr"] = learning_rate(step, config)
-                    optimizer.step()
-                if watch:
-                    watch.after_step(step)
+                with watch.step(step) if watch else contextlib.nullcontext():
+                    for optimizer in optimizers:
+                        for group in optimizer.param_groups:
+                            group["lr"] = learning_rate(step, config)
+                        optimizer.step()
             progress.losses.append(loss.item())
             progress.step += 1
             progress.seconds += time.perf_counter() - start
             check_finite(progress.losses[-1:], progress.step, out)
             if time.monotonic() - saved > 15:
-                save()
-                saved = time.monotonic()
+                saved = save()
+        if interrupted:
+            save()
 
     draw_losses({config.type: progress}, Path(out) / "loss.png")
     if interrupted:
-        print(f"\nstopped after step {progress.step}, all is saved; to go on: {command()} -o {shlex.quote(str(out))} --resume")
+        print(f"\nstopped after step {progress.step}; all is saved. To go on: "
+              f"{command()} -o {shlex.quote(str(out))} --resume")  # fmt: skip
         raise KeyboardInterrupt
-    if watch:
-        watch.finish(Path(out) / "diagnose.png")
+    pictures = ["loss.png", *(watch.finish(out) if watch else [])]
     model.load_state_dict(progress.best)
     model.eval()
-    results = {name: evaluate(model, data)
-               for name, data in (("training", training), ("validation", validation), ("test", test))}  # fmt: skip
-    print(f"best validation loss at step {progress.best_step}, with its weights:")
-    print("loss: " + ", ".join(f"{name} {loss:.4f}" for name, (loss, _) in results.items())
+    results = {name: evaluate(model, words) for name, words in data.items()}
+    print(f"with the weights of step {progress.best_step}, which has the best validation loss:\nloss: "
+          + ", ".join(f"{name} {loss:.4f}" for name, (loss, _) in results.items())
           + f" (standard error {results['test'][1]:.4f})")  # fmt: skip
     names = generate(model, vocab, num_samples=num_samples, seed=config.seed, **sampling)
-    print_samples(names, origin)
-    files = draw_tables(model, vocab, training, out)
-    print(f"in {out}: {', '.join(['model.pt', 'log.csv', 'loss.png'] + ['diagnose.png'] * diagnose + files)}")
-    results.update(parameters=size, seconds=progress.seconds, progress=progress, samples=names)
+    print_samples(names, data)
+    pictures += draw_tables(model, vocab, data["training"], out)
+    print(f"in {out}: model.pt, log.csv, {', '.join(pictures)}")
+    results.update(parameters=sum(p.numel() for p in model.parameters()), seconds=progress.seconds, progress=progress,
+                   samples=names)  # fmt: skip
     return model, vocab, results
 
 
+def fit_to_data(config, words, vocab):
+    """The config with what the words decide. UserError if they are too long for its context."""
+    longest = max(map(len, words)) + 1  # and its end
+    if config.type in ("transformer", "bow") and 0 < config.block_size < longest:
+        raise UserError(f"--block-size {config.block_size} is too short: the longest word and its end take {longest}")
+    return dataclasses.replace(config, vocab_size=len(vocab), block_size=longest if config.block_size == 0 else
+                               config.block_size)  # fmt: skip
+
+
+def describe(config, vocab, data, source, model, progress):
+    """The first lines that a run prints: device, data, model, settings."""
+    size = sum(p.numel() for p in model.parameters())
+    parts = ", ".join(f"{len(words):,} {name}" for name, words in data.items())
+    print(f"device: {device_of(model)}, {torch.get_num_threads()} threads")
+    print(f"data: {source or 'words'}, {sum(map(len, data.values())):,} words ({parts}), characters: {vocab}")
+    print(f"model: {config.type}, {f'{size:,} parameters' if size else 'no parameters, only counts'}")
+    print(f"settings: {config}")
+    if progress.step:
+        print(f"resuming at step {progress.step} of {progress.end if progress.end > 0 else 'no end'}")
+        if 0 < config.max_steps != progress.end:
+            print(f"the learning rate comes down until step {config.max_steps}, as the run was begun, and then stays")
+
+
 class Report:
-    """The progress line: step, loss, speed, time left."""
+    """The progress line: step, losses, speed, time left."""
 
-    def __init__(self, progress, end):
-        self.progress, self.end = progress, end
-        self.start_step, self.start, self.wall = progress.step, progress.seconds, time.monotonic()
+    def __init__(self, config, progress):
+        self.progress, self.vocab_size = progress, config.vocab_size
+        self.first, self.seconds, self.start = progress.step, progress.seconds, time.monotonic()
 
-    def line(self, config):
-        progress, end = self.progress, self.end
-        step, seconds, train_loss, val_loss = progress.log[-1]
+    def line(self):
+        end = self.progress.end
+        step, seconds, train_loss, val_loss = self.progress.log[-1]
         if step == 0:
-            uniform = math.log(config.vocab_size)
-            print(f"step 0: loss {val_loss:.2f} (a uniform guess: ln {config.vocab_size} = {uniform:.2f})", flush=True)
+            uniform = f"ln {self.vocab_size} = {math.log(self.vocab_size):.2f}"
+            print(f"step 0: loss {val_loss:.2f} (a uniform guess: {uniform})", flush=True)
             return
-        done = progress.step - self.start_step
         text = f"step {step:>5}{f'/{end}' if end > 0 else ''}: train {train_loss:.4f}, validation {val_loss:.4f}"
+        done = step - self.first
         if done:
-            text += f", {1000 * (seconds - self.start) / done:.1f} ms a step"
-            left = (time.monotonic() - self.wall) / done * (end - step)
-            if left > 0:
-                text += f", {left // 60:.0f}:{left % 60:02.0f} left"
+            text += f", {1000 * (seconds - self.seconds) / done:.1f} ms a step"
+        if done and step < end:
+            left = (time.monotonic() - self.start) / done * (end - step)
+            text += f", {left // 60:.0f}:{left % 60:02.0f} left"
         print(text, flush=True)
 
 
-def print_samples(names, origin):
+def print_samples(names, data):
     """Sampled words, marked: new, or which part of the data has them."""
-    for mark in ("new", "training", "validation", "test"):
+    origin = {word: name for name, part in data.items() for word in part.words}
+    for mark in ("new", *data):
         found = [name for name in names if origin.get(name, "new") == mark]
         if found:
             print(f"  {mark if mark == 'new' else 'in ' + mark}: {', '.join(found)}")
@@ -1110,17 +1107,18 @@ class Diagnosis:
         # (N, channels) each
         return [(name, a.detach().flatten(0, -2), g.flatten(0, -2)) for (name, a), g in zip(outputs.items(), gradients)]
 
-    def before_step(self):
-        self.before = {name: p.detach().clone() for name, p in self.weights.items()}
-
-    def after_step(self, step):
+    @contextlib.contextmanager
+    def step(self, step):
+        """Around an optimizer's step: how far did it really move the weights?"""
+        before = {name: p.detach().clone() for name, p in self.weights.items()}
+        yield
         self.steps.append(step)
         for name, p in self.weights.items():
-            ratio = (p.detach() - self.before[name]).std() / self.before[name].std()
+            ratio = (p.detach() - before[name]).std() / before[name].std()
             self.ratios[name].append(math.log10(ratio.item() + 1e-12))
 
-    def finish(self, path):
-        """Print the numbers and draw diagnose.png."""
+    def finish(self, out):
+        """Print the numbers and draw diagnose.png; returns its name."""
         self.looks.append(("at the end", self.look()))
         fig, axes = figure(13, 11, 3, 2)
         for column, (when, layers) in enumerate(self.looks):
@@ -1153,7 +1151,8 @@ class Diagnosis:
         ax.axhline(-3, color="black", linestyle="--", label="a good order of magnitude: -3")
         ax.set(xlabel="step", ylabel="log10(std of update / std of weight)", title="How fast the weights move")
         ax.legend(fontsize=8, ncols=3)
-        save_figure(fig, path)
+        save_figure(fig, Path(out) / "diagnose.png")
+        return ["diagnose.png"]
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -1313,12 +1312,20 @@ def words_of(checkpoint, given=None):
     return words
 
 
-def check_threads(checkpoint, device):
-    """A sum that is split among other threads is rounded differently: on the CPU the number must be the same."""
+def restore(checkpoint, model, optimizers):
+    """Put all back as it was at the checkpoint: weights, optimizers, random state; returns the Progress.
+
+    UserError for another number of threads: a sum that is split among others is rounded differently.
+    """
     threads = checkpoint["threads"]
-    if device.type == "cpu" and threads != torch.get_num_threads():
+    if device_of(model).type == "cpu" and threads != torch.get_num_threads():
         raise UserError(f"the run was started with {threads} threads, here are {torch.get_num_threads()}: "
                         f"an exact resume needs OMP_NUM_THREADS={threads}")  # fmt: skip
+    model.load_state_dict(checkpoint["model"])
+    for optimizer, state in zip(optimizers, checkpoint["optimizers"]):
+        optimizer.load_state_dict(state)
+    torch.set_rng_state(checkpoint["rng"])
+    return Progress(**checkpoint["progress"])
 
 
 def check_finite(values, step, out):
@@ -1440,7 +1447,7 @@ def run(args):
               diagnose=args.diagnose, **sampling)  # fmt: skip
         return
     if args.type == "all":
-        raise UserError("--resume and --sample-only take one model: give its folder, such as -o out/mlp, without --type")
+        raise UserError("--resume and --sample-only take one model: give its folder, such as -o out/mlp")
     checkpoint = read_checkpoint(args.work_dir)
     config = Config(**checkpoint["config"])
     if args.type not in (None, config.type):
