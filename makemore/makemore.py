@@ -439,6 +439,7 @@ class BagOfWords(nn.Module):
             nn.Linear(config.n_embd, config.n_embd2), nn.Tanh(), nn.Linear(config.n_embd2, config.n_embd)
         )
         self.head = nn.Linear(config.n_embd, config.vocab_size)
+        kaiming(self)
 
     def forward(self, x):
         t = torch.arange(x.shape[1], device=x.device)
@@ -1279,7 +1280,7 @@ def read_checkpoint(out):
         raise UserError(f"no checkpoint: {path} does not exist; train first, without --resume and --sample-only")
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        if checkpoint["format"] != "makemore 1":
+        if not isinstance(checkpoint, dict) or checkpoint["format"] != "makemore 1":
             raise ValueError
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         raise UserError(f"{path} is damaged, or no checkpoint of makemore") from None
