@@ -1060,7 +1060,7 @@ def draw_tables(model, vocab, training, out):
         for i, a in enumerate(shown):
             for j, b in enumerate(shown):
                 dark = pairs[a, b] > pairs.max() / 4
-                ax.text(j, i, f"{letters[a]}{letters[b]}\n{pairs[a, b]:.0f}", ha="center", va="center", fontsize=5.5,
+                ax.text(j, i, f"{letters[a]}{letters[b]}\n{pairs[a, b]:.0f}", ha="center", va="center", fontsize=7,
                         color="white" if dark else "black", parse_math=False)  # fmt: skip
         ax.set(xlabel="next letter", ylabel="letter", title=title)
         ax.set_xticks(range(len(shown)), [letters[t] for t in shown])
@@ -1121,7 +1121,7 @@ class Diagnosis:
     def finish(self, out):
         """Print the numbers and draw diagnose.png; returns its name."""
         self.looks.append(("at the end", self.look()))
-        fig, axes = figure(13, 11, 3, 2)
+        fig, axes = figure(10, 9, 3, 2)
         for column, (when, layers) in enumerate(self.looks):
             print(f"diagnosis {when}:")
             for name, activation, gradient in layers:
