@@ -118,22 +118,23 @@ class Words:
         y = self.tokens[place + 1].where(inside, -1)
         return x, y
 
-    def training_batch(self, step, batch_size, seed):
+    def training_batch(self, step, batch_size, seed, by_length=True):
         """The batch of one step: every epoch visits the words in a new order, drawn from seed and epoch alone.
 
-        Words of like length are put together (sorted within forty batches), which halves the padding.
+        `by_length` puts words of like length together (sorted within forty batches), which halves the padding.
         """
         batch_size = min(batch_size, len(self))
         per_epoch = len(self) // batch_size
         epoch, i = divmod(step, per_epoch)
-        if self.epoch != (epoch, batch_size, seed):
-            self.epoch = (epoch, batch_size, seed)
+        key = (epoch, batch_size, seed, by_length)
+        if self.epoch != key:
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             order = torch.randperm(len(self), generator=generator)[: per_epoch * batch_size]
-            groups = order.split(40 * batch_size)
-            order = torch.cat([group[self.lengths[group].argsort(stable=True)] for group in groups])
-            self.batches = order.view(-1, batch_size)
-            self.batches = self.batches[torch.randperm(len(self.batches), generator=generator)]
+            if by_length:
+                groups = order.split(40 * batch_size)
+                order = torch.cat([group[self.lengths[group].argsort(stable=True)] for group in groups])
+            shuffled = torch.randperm(per_epoch, generator=generator)
+            self.epoch, self.batches = key, order.view(per_epoch, batch_size)[shuffled]
         return self.batch(self.batches[i])
 
 
@@ -818,6 +819,7 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
         save_checkpoint(out, config, vocab, words, source, progress, model, optimizers)
         return time.monotonic()
 
+    by_length = not any(isinstance(module, BatchNorm) for module in model.modules())  # its batches must be alike
     report = Report(config, progress)
     watch = Diagnosis(model, config, data["training"]) if diagnose else None
     model.train()
@@ -842,7 +844,7 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
             if config.type == "ngram":
                 loss = count(model, data)
             else:
-                x, y = data["training"].training_batch(step, config.batch_size, config.seed)
+                x, y = data["training"].training_batch(step, config.batch_size, config.seed, by_length)
                 x, y = x.to(device), y.to(device)
                 if config.type == "ninja":
                     loss = model.forward_backward(x, y)
