@@ -45,11 +45,11 @@ DEFAULTS = {
 
 
 class UserError(Exception):
-    """Something that the user can put right: the command line prints it as one sentence, exit status 2."""
+    """Something that the user can put right: the command line prints it as one sentence and exits with its status."""
 
-
-class Diverged(Exception):
-    """The loss is no number any more: one sentence, exit status 1."""
+    def __init__(self, message, status=2):
+        super().__init__(message)
+        self.status = status
 
 
 @dataclasses.dataclass
@@ -128,7 +128,7 @@ class Attention(nn.Module):
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)
         q, k, v = qkv.transpose(1, 3).unbind(2)  # each (B, H, T, D)
-        q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])  # (4) QK-norm
+        q, k = F.layer_norm(q, q.shape[-1:]), F.layer_norm(k, k.shape[-1:])  # (4) QK-norm
         q, k = rotate(q, angles), rotate(k, angles)  # (3) rotary positions
         if past is not None:  # generation: earlier keys and values, the last block_size of them
             if "k" in past:
@@ -142,6 +142,22 @@ class Attention(nn.Module):
         return self.proj(y.transpose(1, 2).reshape(B, T, C))
 
 
+class SquaredReLU(torch.autograd.Function):
+    """max(x, 0) squared (So et al. 2021). Left to autograd, relu and square read the memory often enough to take six
+    times as long as this."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = F.relu(x)
+        ctx.save_for_backward(y)
+        return y * y
+
+    @staticmethod
+    def backward(ctx, grad):
+        (y,) = ctx.saved_tensors
+        return (grad * y).mul_(2)
+
+
 class MLP(nn.Module):
     """Two layers, four times as wide inside."""
 
@@ -151,7 +167,7 @@ class MLP(nn.Module):
         self.proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
 
     def forward(self, x):
-        return self.proj(F.relu(self.fc(x)).square())  # (5) squared ReLU
+        return self.proj(SquaredReLU.apply(self.fc(x)))  # (5) squared ReLU
 
 
 class Block(nn.Module):
@@ -159,8 +175,8 @@ class Block(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.norm1, self.attn = nn.RMSNorm(config.n_embd), Attention(config)
-        self.norm2, self.mlp = nn.RMSNorm(config.n_embd), MLP(config)
+        self.norm1, self.attn = nn.LayerNorm(config.n_embd), Attention(config)
+        self.norm2, self.mlp = nn.LayerNorm(config.n_embd), MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x, angles, past=None, weights=None):
@@ -172,16 +188,14 @@ class NgramEmbedding(nn.Module):
     """(1) Every group of 2 to n characters that ends at a place has a vector of its own, from a hashed table.
 
     A look-up costs no matrix product, and gives the first layer what it would otherwise have to find out: which
-    letters stood before. Two groups that hash to one row share it. In training a look-up is now and then left out,
-    so that the model does not rely on groups that it has seen once.
+    letters stood before. Two groups that hash to one row share it. Dropout leaves out whole look-ups, so that the
+    model does not rely on groups that it has seen once.
     """
-
-    drop = 0.2
 
     def __init__(self, config):
         super().__init__()
-        self.longest, self.slots = config.ngram, config.ngram_slots
-        self.table = nn.Embedding((config.ngram - 1) * config.ngram_slots, config.n_embd)
+        self.longest, self.slots, self.dropout = config.ngram, config.ngram_slots, nn.Dropout(config.dropout)
+        self.table = nn.EmbeddingBag((config.ngram - 1) * config.ngram_slots, config.n_embd, mode="sum", sparse=True)
         nn.init.zeros_(self.table.weight)
 
     def forward(self, idx, before=None):
@@ -195,10 +209,8 @@ class NgramEmbedding(nn.Module):
             key = key * 1_000_003 + padded[:, start + 1 - n : start + 1 - n + T]
             rows.append(key % self.slots + (n - 2) * self.slots)
         rows = torch.stack(rows, dim=2).flatten(0, 1)  # (B * T, n - 1)
-        keep = torch.ones(rows.shape, device=rows.device)
-        if self.training:
-            keep = F.dropout(keep, self.drop)
-        return F.embedding_bag(rows, self.table.weight, mode="sum", per_sample_weights=keep).view(B, T, -1)
+        keep = self.dropout(torch.ones(rows.shape, device=rows.device))
+        return self.table(rows, per_sample_weights=keep).view(B, T, -1)
 
 
 class GPT(nn.Module):
@@ -211,7 +223,7 @@ class GPT(nn.Module):
         self.char = nn.Embedding(V, C)
         self.ngram = NgramEmbedding(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.norm = nn.RMSNorm(C)
+        self.norm = nn.LayerNorm(C)
         self.head = nn.Linear(C, V, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -304,16 +316,22 @@ class Muon(torch.optim.Optimizer):
                     p.add_(update, alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
 
 
-def make_optimizers(model, config):
-    """Muon for the blocks' matrices, Adam (Kingma & Ba 2015) for the rest, at a fixed share of its rate."""
-    matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
-    tables = list(model.ngram.parameters())
-    taken = {id(p) for p in matrices + tables}
-    others = [p for p in model.parameters() if id(p) not in taken]
-    rate = config.learning_rate
-    adam = torch.optim.Adam([{"params": tables, "lr": rate / 2}, {"params": others, "lr": rate / 5}],
-                            betas=(0.8, 0.95), eps=1e-10, fused=True)  # fmt: skip
-    optimizers = [Muon(matrices, rate), adam]
+def make_optimizers(model, config, team):
+    """Muon for the blocks' matrices, Adam (Kingma & Ba 2015) for the rest, plain gradient descent for the n-grams.
+
+    A row of the n-gram table is met now and then. Adam would move it as far for one chance meeting as a common row for
+    hundreds; gradient descent moves it in proportion, so that rare groups stay near zero. Its rate is multiplied by
+    the characters of a step, of which the loss is the mean: a meeting counts the same in any batch.
+    """
+    rate, characters = config.learning_rate, config.batch_size * config.block_size * team.size
+    tables = set(model.ngram.parameters())
+    matrices = {p for p in model.blocks.parameters() if p.dim() == 2}
+    others = [p for p in model.parameters() if p not in tables | matrices]
+    optimizers = [
+        Muon([p for p in model.parameters() if p in matrices], lr=rate),
+        torch.optim.Adam(others, lr=rate / 5, betas=(0.8, 0.95), fused=True),
+        torch.optim.SGD(tables, lr=25 * rate * characters),
+    ]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
@@ -502,9 +520,10 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
     team = Team(device)
     torch.manual_seed(config.seed)
     model = GPT(config).to(device)
+    model.ngram.table.sparse = device.type == "cpu"  # a gradient of the rows met, no more; NCCL takes whole ones only
     if weights:
         model.load_state_dict(weights)
-    optimizers = make_optimizers(model, config)
+    optimizers = make_optimizers(model, config, team)
     progress = Progress()
     if checkpoint:
         progress = restore(checkpoint, model, optimizers, team)
@@ -825,7 +844,7 @@ def read_checkpoint(out):
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         if checkpoint["format"] != "gpt 1":
             raise ValueError
-    except Exception:  # torch.load fails in as many ways as there are damaged files
+    except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         raise UserError(f"{path} is damaged, or no checkpoint of gpt") from None
     return checkpoint
 
@@ -867,9 +886,10 @@ def grown_weights(checkpoint, config):
 
 
 def check_finite(loss, step, out):
+    """UserError with status 1 if the loss is no number any more."""
     if not math.isfinite(loss):
-        raise Diverged(f"the loss is {loss} at step {step}; the checkpoint in {out} from before it is kept; "
-                       "try a smaller --learning-rate")  # fmt: skip
+        raise UserError(f"training diverged at step {step}: the loss is {loss}; the last good checkpoint is kept in "
+                        f"{out}; try a smaller --learning-rate", status=1)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -1007,15 +1027,21 @@ def print_samples(model, vocab, **sampling):
 
 def main(argv=None):
     """The command line; returns the exit status. Of several processes the first alone prints."""
-    args = parse_arguments(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # letters that the terminal lacks are no reason to stop
     first = os.environ.get("RANK", "0") == "0"
-    with contextlib.nullcontext() if first else contextlib.redirect_stdout(open(os.devnull, "w")):
+    with contextlib.nullcontext() if first else contextlib.redirect_stdout(io.StringIO()):
         try:
-            run(args)
-        except (UserError, Diverged) as error:
+            run(parse_arguments(argv))
+            sys.stdout.flush()
+        except UserError as error:
             if first:
                 print(f"gpt: {error}", file=sys.stderr)
-            return 1 if isinstance(error, Diverged) else 2
+            return error.status
+        except BrokenPipeError:  # as in `gpt ... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
         except KeyboardInterrupt:
             return 130
     return 0

@@ -138,7 +138,7 @@ def test_muon_does_what_pytorchs_does():
 
 def test_every_weight_is_trained_by_exactly_one_optimizer():
     model = shaken_model()
-    trained = [id(p) for opt in gpt.make_optimizers(model, model.config) for g in opt.param_groups for p in g["params"]]
+    trained = [id(p) for opt in gpt.make_optimizers(model, model.config, gpt.Team(torch.device("cpu"))) for g in opt.param_groups for p in g["params"]]
     assert sorted(trained) == sorted(id(p) for p in model.parameters())
 
 

@@ -272,7 +272,8 @@ def test_a_damaged_checkpoint_is_refused(capsys, damage):
 
 def test_a_loss_that_is_no_number_ends_the_run_and_the_last_good_checkpoint_stays(capsys):
     assert train("--learning-rate", "1e38", steps=20) == 1
-    assert re.search(r"gpt: the loss is (nan|inf) at step \d+; the checkpoint in out from before it is kept", capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"gpt: training diverged at step \d+: the loss is (nan|inf); the last good checkpoint is kept .*\n", said)
     assert all(weight.isfinite().all() for weight in checkpoint()["model"].values())
 
 
