@@ -412,6 +412,7 @@ class WaveNet(nn.Module):
         self.linears = nn.ModuleList(nn.Linear(2 * a, b, bias=False) for a, b in itertools.pairwise(sizes))
         self.norms = nn.ModuleList(BatchNorm(b) for b in sizes[1:])
         self.tanhs = nn.ModuleList(nn.Tanh() for _ in sizes[1:])
+        self.drop = nn.Dropout(config.dropout)
         self.head = nn.Linear(sizes[-1], config.vocab_size)
         kaiming(self)
 
@@ -421,7 +422,7 @@ class WaveNet(nn.Module):
         for k, (linear, norm, tanh) in enumerate(zip(self.linears, self.norms, self.tanhs)):
             pairs = torch.cat([h[:, : -(2**k)], h[:, 2**k :]], dim=2)  # (B, shorter by 2^k, 2 * channels)
             h = linear(pairs)
-            h = tanh(norm(h, F.pad(real, (h.shape[1] - x.shape[1], 0), value=True)))
+            h = self.drop(tanh(norm(h, F.pad(real, (h.shape[1] - x.shape[1], 0), value=True))))
         return self.head(h)  # (B, T, V)
 
 
@@ -593,7 +594,7 @@ DEFAULTS = {
     "mlp":         (8000,  128,   1e-2,  1e-2,     3,   None,  None,   10,  200, None),
     "batchnorm":   (5000,  128,   1e-2,  1e-2,     8,      3,  None,   16,  128, None),
     "ninja":       (5000,  128,   1e-2,  1e-2,     8,      3,  None,   16,  128, None),
-    "wavenet":     (6000,  128,   1e-2,  1e-2,     8,   None,  None,   24,  128, None),
+    "wavenet":     (4000,  128,   1e-2,  1e-2,     8,   None,  None,   24,  128,  0.1),
     "bow":         (6000,  128,   1e-2,  1e-2,     0,   None,  None,   64,   64, None),
     "rnn":         (8000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128, None),
     "gru":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128, None),
@@ -940,7 +941,7 @@ def print_samples(names, data):
     for mark in ("new", *data):
         found = [name for name in names if origin.get(name, "new") == mark]
         if found:
-            print(f"  {mark if mark == 'new' else 'in ' + mark}: {', '.join(found)}")
+            print(f"  {mark if mark == 'new' else 'in ' + mark}: {', '.join(name or '(nothing)' for name in found)}")
 
 
 # ---------------------------------------------------------------------------------------------------------------
