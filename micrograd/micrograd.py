@@ -27,13 +27,15 @@ network on two moons (and draws it with numpy and matplotlib).
 import math
 import random
 from contextlib import contextmanager
-from itertools import chain
+from functools import lru_cache
+from itertools import repeat
 from math import isfinite
 from numbers import Real
 from operator import mul
 
-__all__ = ["ACTIVATIONS", "MLP", "SGD", "Adam", "Layer", "Module", "Neuron", "Value", "cross_entropy", "dot", "draw_dot",
-           "gradcheck", "hinge", "logsumexp", "make_moons", "mse", "no_grad", "print_graph", "softmax", "vsum"]
+__all__ = ["ACTIVATIONS", "MLP", "SGD", "Adam", "Layer", "Module", "Neuron", "Value", "cross_entropy", "dot",
+           "draw_dot", "gradcheck", "hinge", "linear", "logsumexp", "make_moons", "mse", "no_grad", "print_graph",
+           "softmax", "vsum"]
 
 # -----------------------------------------------------------------------------
 # Value: a number in a graph
@@ -72,45 +74,48 @@ class Value:
         """a + b; derivatives 1, 1."""
         if isinstance(other, Value):
             return _node("+", self.data + other.data, (self, other), (1.0, 1.0))
-        return _node("+", self.data + _number(other), (self,), (1.0,))
+        other = _number(other)
+        return _node(_name("+{}", other), self.data + other, (self,), (1.0,))
 
     def __sub__(self, other):
         """a - b; derivatives 1, -1."""
         if isinstance(other, Value):
             return _node("-", self.data - other.data, (self, other), (1.0, -1.0))
-        return _node("-", self.data - _number(other), (self,), (1.0,))
+        other = _number(other)
+        return _node(_name("-{}", other), self.data - other, (self,), (1.0,))
 
     def __mul__(self, other):
         """a * b; derivatives b, a."""
         if isinstance(other, Value):
             return _node("*", self.data * other.data, (self, other), (other.data, self.data))
         other = _number(other)
-        return _node("*", self.data * other, (self,), (other,))
+        return _node(_name("*{}", other), self.data * other, (self,), (other,))
 
     def __truediv__(self, other):
         """a / b; derivatives 1/b, -a/b**2."""
         if isinstance(other, Value):
             return _operation("/", lambda a, b: (a / b, 1 / b, -a / b / b), self, other)
         b = _number(other)
-        return _operation(f"/{b}", lambda a: (a / b, 1 / b), self)
+        return _operation(_name("/{}", b), lambda a: (a / b, 1 / b), self)
 
     def __pow__(self, other):
         """a ** b; derivatives b * a**(b - 1), which is 0 for b = 0, and a**b * log(a), which is 0 at a = 0."""
         if isinstance(other, Value):
             return _operation("**", lambda a, b: (math.pow(a, b), _power_slope(a, b), _exponent_slope(a, b)), self, other)
         b = _number(other)
-        return _operation(f"**{other}", lambda a: (math.pow(a, b), _power_slope(a, b)), self)
+        return _operation(_name("**{}", other), lambda a: (math.pow(a, b), _power_slope(a, b)), self)
 
     def __rsub__(self, other):
-        return _node("-", _number(other) - self.data, (self,), (-1.0,))
+        other = _number(other)
+        return _node(_name("{}-", other), other - self.data, (self,), (-1.0,))
 
     def __rtruediv__(self, other):
         a = _number(other)
-        return _operation(f"{a}/", lambda b: (a / b, -a / b / b), self)
+        return _operation(_name("{}/", a), lambda b: (a / b, -a / b / b), self)
 
     def __rpow__(self, other):
         a = _number(other)
-        return _operation(f"{other}**", lambda b: (math.pow(a, b), _exponent_slope(a, b)), self)
+        return _operation(_name("{}**", other), lambda b: (math.pow(a, b), _exponent_slope(a, b)), self)
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -182,7 +187,8 @@ class Value:
         """
         order = _topological_order(self)
         for v in order:
-            v.grad = 0.0
+            if v._prev:
+                v.grad = 0.0
         self.grad += _number(grad)
         for v in reversed(order):
             v_grad = v.grad
@@ -192,18 +198,18 @@ class Value:
 
 
 def _topological_order(root):
-    """All nodes with inputs that root was made from, each one after its inputs; without recursion."""
+    """Every Value that root was made from, each one after its inputs, and root last; without recursion."""
     order, seen, stack = [], set(), [root]
     while stack:
         v = stack.pop()
-        if v is None:  # the inputs of the node below are done
+        if v is None:  # the node below it has seen all its inputs come
             order.append(stack.pop())
         elif v not in seen:
             seen.add(v)
-            if v._prev:
-                stack += (v, None)
-                if not seen.issuperset(v._prev):
-                    stack += v._prev
+            if seen.issuperset(v._prev):
+                order.append(v)
+            else:
+                stack += (v, None, *v._prev)
     return order
 
 
@@ -215,7 +221,13 @@ def _node(op, data, prev, local):
     v.data = data
     v.grad = 0.0
     v.label = ""
-    v._op, v._prev, v._local = (op, prev, local) if _recording else ("", (), ())
+    if _recording:
+        v._op = op
+        v._prev = prev
+        v._local = local
+    else:
+        v._op = ""
+        v._prev = v._local = ()
     return v
 
 
@@ -229,6 +241,12 @@ def _operation(op, function, *inputs):
     if problem:
         raise ValueError(f"{op} of {', '.join(str(v.data) for v in inputs)}: {problem}")
     return _node(op, data, inputs, tuple(local))
+
+
+@lru_cache(maxsize=1000)  # a loop over one number makes its name once
+def _name(operation, number):
+    """The name of an operation with a plain number: _name("*{}", 2.0) is "*2.0"."""
+    return operation.format(number)
 
 
 def _number(x):
@@ -331,15 +349,34 @@ def dot(ws, xs, bias=None):
 
     Elementary form: sum(w * x for w, x in zip(ws, xs)) + bias. ValueError when ws and xs differ in length.
     """
-    ws, xs = _values(ws), _values(xs)
-    if len(ws) != len(xs):
-        raise ValueError(f"dot needs as many weights as inputs, got {len(ws)} and {len(xs)}")
-    w_data, x_data = [w.data for w in ws], [x.data for x in xs]
-    result = sum(map(mul, w_data, x_data))
-    if bias is None:
-        return _node("dot", result, ws + xs, (*x_data, *w_data))
-    (bias,) = _values([bias])
-    return _node("dot", result + bias.data, (*ws, *xs, bias), (*x_data, *w_data, 1.0))
+    return linear([_values(ws)], xs, None if bias is None else _values([bias]))[0]
+
+
+def linear(rows, xs, biases=None, activation="linear"):
+    """
+    The outputs of a layer: one node for each row of weights and its bias, which are Values.
+
+    Elementary form: [activation(dot(row, xs, bias)) for row, bias in zip(rows, biases)]. The derivatives are those
+    of dot() times the one of the activation, a key of ACTIVATIONS.
+    """
+    xs = _values(xs)
+    x_data = [x.data for x in xs]
+    function, op = ACTIVATIONS[activation], "dot" if activation == "linear" else activation
+    by_weights = [*x_data, 1.0] if biases else x_data  # derivatives of the sum by the weights and the bias
+    outputs = []
+    for row, bias in zip(rows, biases or repeat(None)):
+        w_data = [w.data for w in row]
+        if len(w_data) != len(x_data):
+            raise ValueError(f"a row of {len(w_data)} weights does not fit {len(x_data)} inputs")
+        value, slope = function(sum(map(mul, w_data, x_data), bias.data if biases else 0.0))
+        if slope == 1.0:
+            local = by_weights + w_data
+        elif slope == 0.0:
+            local = ()  # all zero: nothing to hand on
+        else:
+            local = [slope * d for d in by_weights + w_data]
+        outputs.append(_node(op, value, (*row, bias, *xs) if biases else (*row, *xs), local))
+    return outputs
 
 
 def logsumexp(values):
@@ -383,6 +420,9 @@ def _logsumexp(xs):
 
 def _values(xs):
     """xs as a tuple of Values; a number becomes a new leaf."""
+    xs = tuple(xs)
+    if set(map(type, xs)) == {Value}:  # the usual case, in less time
+        return xs
     return tuple([x if isinstance(x, Value) else Value(x) for x in xs])
 
 
@@ -433,22 +473,13 @@ class Neuron(Module):
         self.activation = _activation_name(activation) if nonlin else "linear"
 
     def __call__(self, x):
-        xs = _values(x)
-        return self._node(xs, [x.data for x in xs])
+        return linear([self.w], self._checked(x), [self.b], self.activation)[0]
 
-    def _node(self, xs, x_data):
-        """The elementary form is getattr(sum(w * x for w, x in zip(ws, xs)) + b, activation)()."""
-        if len(xs) != len(self.w):
-            raise ValueError(f"Neuron has {len(self.w)} inputs, got {len(xs)}")
-        w_data = [w.data for w in self.w]
-        value, slope = ACTIVATIONS[self.activation](sum(map(mul, w_data, x_data)) + self.b.data)
-        if slope == 1.0:
-            local = (*x_data, *w_data, 1.0)
-        elif slope == 0.0:
-            local = ()  # all zero: backward() has nothing to hand on
-        else:
-            local = tuple([slope * d for d in (*x_data, *w_data, 1.0)])
-        return _node(self.activation, value, (*self.w, *xs, self.b), local)
+    def _checked(self, x):
+        x = list(x)
+        if len(x) != len(self.w):
+            raise ValueError(f"Neuron has {len(self.w)} inputs, got {len(x)}")
+        return x
 
     def parameters(self):
         return [*self.w, self.b]
@@ -464,9 +495,8 @@ class Layer(Module):
         self.neurons = [Neuron(n_in, activation, nonlin=nonlin) for _ in range(n_out)]
 
     def __call__(self, x):
-        xs = _values(x)
-        x_data = [x.data for x in xs]
-        out = [neuron._node(xs, x_data) for neuron in self.neurons]
+        x = self.neurons[0]._checked(x)
+        out = linear([n.w for n in self.neurons], x, [n.b for n in self.neurons], self.neurons[0].activation)
         return out[0] if len(out) == 1 else out
 
     def parameters(self):
@@ -537,13 +567,12 @@ class Adam:
     def step(self):
         self.steps += 1
         beta1, beta2 = self.betas
+        bias1, bias2 = 1 - beta1**self.steps, 1 - beta2**self.steps  # the averages start at 0: too small at first
         for i, p in enumerate(self.parameters):
             grad = p.grad + self.weight_decay * p.data
-            self.means[i] = beta1 * self.means[i] + (1 - beta1) * grad
-            self.squares[i] = beta2 * self.squares[i] + (1 - beta2) * grad * grad
-            mean = self.means[i] / (1 - beta1**self.steps)  # both averages start at 0 and are too small at first
-            square = self.squares[i] / (1 - beta2**self.steps)
-            p.data -= self.lr * mean / (math.sqrt(square) + self.eps)
+            self.means[i] = mean = beta1 * self.means[i] + (1 - beta1) * grad
+            self.squares[i] = square = beta2 * self.squares[i] + (1 - beta2) * grad * grad
+            p.data -= self.lr * mean / bias1 / (math.sqrt(square / bias2) + self.eps)
 
     def zero_grad(self):
         for p in self.parameters:
@@ -583,7 +612,7 @@ def draw_dot(root, format="svg", rankdir="LR"):
     except ImportError:
         raise ImportError("draw_dot needs the graphviz package (pip install graphviz); print_graph does not") from None
     graph = Digraph(format=format, graph_attr={"rankdir": rankdir})
-    for v in _graph(root):
+    for v in _topological_order(root):
         label = "".join("\\" + c if c in "\\{}|<> " else c for c in v.label)
         graph.node(str(id(v)), f"{{ {label} | data {v.data:.4f} | grad {v.grad:.4f} }}", shape="record")
         if v._op:
@@ -601,18 +630,14 @@ def print_graph(root):
     A line "e: d.grad -2.00 * local 10.0 -> +-20.00" says: e got -20 from d, by the chain rule. A Value without
     a label is called v and its place in the list.
     """
-    names = {v: v.label or f"v{i}" for i, v in enumerate(_graph(root))}
+    names = {v: v.label or f"v{i}" for i, v in enumerate(reversed(_topological_order(root)))}
     for v, name in names.items():
-        made = f" = {v._op}({', '.join(names[child] for child in v._prev)})" if v._prev else ""
-        print(f"{name}{made}  data {v.data:.4f}  grad {v.grad:.4f}")
+        inputs = [names[child] for child in v._prev]
+        infix = len(inputs) == 2 and not v._op.isalnum()
+        formula = f" {v._op} ".join(inputs) if infix else f"{v._op} of {', '.join(inputs)}"
+        print(f"{name}{' = ' + formula if inputs else ''}  data {v.data:.4f}  grad {v.grad:.4f}")
         for child, local in zip(v._prev, v._local or (0.0,) * len(v._prev)):
             print(f"    {names[child]}: {name}.grad {v.grad:.2f} * local {round(local, 4)} -> +{v.grad * local:.2f}")
-
-
-def _graph(root):
-    """All Values behind root, each one before its inputs."""
-    inner = _topological_order(root)[::-1]
-    return list(dict.fromkeys(chain([root], inner, *[v._prev for v in inner])))
 
 
 # -----------------------------------------------------------------------------
@@ -650,10 +675,10 @@ def draw_moons(model, points, labels, path):
 
 
 def main():
-    random.seed(1337)
+    random.seed(2)
     points, labels = make_moons(100)
     model = MLP(2, [16, 16, 1])
-    epochs = 80
+    epochs = 60
     optimizer = SGD(model.parameters(), lr=1.0)
     print(f"{model.num_parameters()} parameters")
     for epoch in range(epochs):

@@ -1,37 +1,649 @@
-"""micrograd's engine, networks and optimizers, against torch in float64."""
+"""micrograd's engine, networks, optimizers and drawings; the reference for numbers is torch in float64."""
 
+import doctest
+import json
 import math
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from micrograd.engine import Value, cross_entropy, dot, gradcheck, linear, logsumexp, no_grad, softmax, vsum
+from micrograd.nn import MLP, SGD, Adam, Layer, Neuron, hinge, mse
 
 import micrograd
-from micrograd import Value
+from micrograd import draw_dot, print_graph
+
+ROOT = Path(__file__).resolve().parent.parent
+GRAPHS = int(os.environ.get("MICROGRAD_GRAPHS", "400"))  # random graphs to compare with torch
 
 
-def test_the_files_docstring_is_true():
-    import doctest
-    assert doctest.testmod(micrograd.engine) == (0, 6) or doctest.testmod(micrograd.engine).failed == 0
+def close(ours, reference, tolerance=1e-10):
+    return abs(ours - reference) <= tolerance * max(1.0, abs(reference))
 
 
-def test_the_example_of_the_well_known_micrograd_gives_its_published_numbers():
-    a, b = Value(-4.0), Value(2.0)
-    c = a + b
-    d = a * b + b**3
-    c += c + 1
-    c += 1 + c + (-a)
-    d += d * 2 + (b + a).relu()
-    d += 3 * d + (b - a).relu()
-    e = c - d
-    f = e**2
-    g = f / 2.0
-    g += 10.0 / f
-    g.backward()
-    assert [f"{x:.4f}" for x in (g.data, a.grad, b.grad)] == ["24.7041", "138.8338", "645.5773"]
+def leaf(x):
+    """The same number as a Value and as a torch scalar that wants a gradient."""
+    return Value(x), torch.tensor(x, dtype=torch.float64, requires_grad=True)
 
 
-def test_a_million_nodes_do_not_overflow_the_stack():
+# -----------------------------------------------------------------------------
+# The engine against torch
+
+# name: (number of inputs, our form, torch's form, whether the inputs' numbers are safe for it)
+OPERATIONS = {
+    "add": (2, lambda a, b: a + b, lambda a, b: a + b, lambda a, b: True),
+    "sub": (2, lambda a, b: a - b, lambda a, b: a - b, lambda a, b: True),
+    "mul": (2, lambda a, b: a * b, lambda a, b: a * b, lambda a, b: True),
+    "div": (2, lambda a, b: a / b, lambda a, b: a / b, lambda a, b: abs(b) > 0.3),
+    "pow": (2, lambda a, b: a**b, lambda a, b: a**b, lambda a, b: 0.3 < a < 3 and abs(b) < 3),
+    "add number": (1, lambda a: 3 + a + 0.7, lambda a: 3 + a + 0.7, lambda a: True),
+    "sub number": (1, lambda a: 2 - (a - 0.3), lambda a: 2 - (a - 0.3), lambda a: True),
+    "mul number": (1, lambda a: 3 * (a * -0.6), lambda a: 3 * (a * -0.6), lambda a: True),
+    "div by number": (1, lambda a: a / 1.7, lambda a: a / 1.7, lambda a: True),
+    "number div": (1, lambda a: 1.3 / a, lambda a: 1.3 / a, lambda a: abs(a) > 0.3),
+    "square": (1, lambda a: a**2, lambda a: a**2, lambda a: True),
+    "cube": (1, lambda a: a**3, lambda a: a**3, lambda a: True),
+    "pow number": (1, lambda a: a**-1.5, lambda a: a**-1.5, lambda a: a > 0.3),
+    "number pow": (1, lambda a: 1.5**a, lambda a: 1.5**a, lambda a: True),
+    "neg": (1, lambda a: -a, lambda a: -a, lambda a: True),
+    "abs": (1, abs, abs, lambda a: True),
+    "exp": (1, Value.exp, torch.exp, lambda a: a < 3),
+    "log": (1, Value.log, torch.log, lambda a: a > 0.1),
+    "sqrt": (1, Value.sqrt, torch.sqrt, lambda a: a > 0.1),
+    "tanh": (1, Value.tanh, torch.tanh, lambda a: True),
+    "sigmoid": (1, Value.sigmoid, torch.sigmoid, lambda a: True),
+    "relu": (1, Value.relu, torch.relu, lambda a: True),
+    "gelu": (1, Value.gelu, torch.nn.functional.gelu, lambda a: True),
+    "sin": (1, Value.sin, torch.sin, lambda a: True),
+    "cos": (1, Value.cos, torch.cos, lambda a: True),
+    "max": (2, max, lambda a, b: max(a, b), lambda a, b: a != b),
+    "vsum": (3, lambda *v: vsum(v), lambda *v: torch.stack(v).sum(), lambda *v: True),
+    "dot": (5, lambda *v: dot(v[:2], v[2:4], v[4]), lambda a, b, c, d, e: a * c + b * d + e, lambda *v: True),
+    "linear": (4, lambda *v: linear([v[:2], v[1:3]], v[2:])[1], lambda a, b, c, d: b * c + c * d, lambda *v: True),
+    "tanh linear": (6, lambda *v: linear([v[:2]], v[2:4], v[4:5], "tanh")[0] * v[5],
+                    lambda a, b, c, d, e, f: (a * c + b * d + e).tanh() * f, lambda *v: True),
+    "relu linear": (5, lambda *v: linear([v[:2]], v[2:4], v[4:], "relu")[0],
+                    lambda a, b, c, d, e: (a * c + b * d + e).relu(), lambda *v: True),
+    "dot with itself": (2, lambda *v: dot(v, v), lambda a, b: a * a + b * b, lambda *v: True),
+    "dot with numbers": (2, lambda *v: dot(v, [2, 0.5], 3), lambda a, b: 2 * a + 0.5 * b + 3, lambda *v: True),
+    "logsumexp": (3, lambda *v: logsumexp(v), lambda *v: torch.stack(v).logsumexp(0), lambda *v: True),
+    "softmax": (3, lambda *v: softmax(v)[1], lambda *v: torch.stack(v).softmax(0)[1], lambda *v: True),
+    "cross_entropy": (3, lambda *v: cross_entropy(v, 2), lambda *v: -torch.stack(v).log_softmax(0)[2], lambda *v: True),
+}
+
+
+def random_graph(rng):
+    """The same random graph twice, nodes in order: leaves first, the last one depends on all others."""
+    nodes = [leaf(rng.uniform(-2, 2)) for _ in range(rng.randint(1, 4))]
+    for _ in range(rng.randint(5, 25)):
+        arity, ours, theirs, safe = OPERATIONS[rng.choice(list(OPERATIONS))]
+        inputs = [rng.choice(nodes[-6:]) for _ in range(arity)]  # recent ones: deep graphs, repeated operands
+        if safe(*[v.data for v, _ in inputs]):
+            value = ours(*[v for v, _ in inputs])
+            if abs(value.data) < 10:
+                nodes.append((value, theirs(*[t for _, t in inputs])))
+    total = nodes[0]
+    for node in nodes[1:]:
+        total = total[0] + node[0], total[1] + node[1]
+    return [*nodes, total]
+
+
+def test_random_graphs_agree_with_torch_in_every_value_and_gradient():
+    rng, used = random.Random(0), set()
+    for number in range(GRAPHS):
+        nodes = random_graph(rng)
+        for _, reference in nodes:
+            reference.retain_grad()
+        value, reference = nodes[-1]
+        value.backward()
+        reference.backward()
+        for i, (value, reference) in enumerate(nodes):
+            assert close(value.data, reference.item()), f"graph {number}, node {i} {value._op}: value"
+            assert close(value.grad, reference.grad.item()), f"graph {number}, node {i} {value._op}: gradient"
+            used.add(value._op)
+    assert len(used) > 25
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_each_operation_agrees_with_torch(name):
+    arity, ours, theirs, safe = OPERATIONS[name]
+    rng, compared = random.Random(name), 0
+    while compared < 20:
+        pairs = [leaf(rng.uniform(-3, 3)) for _ in range(arity)]
+        if safe(*[v.data for v, _ in pairs]):
+            value, reference = ours(*[v for v, _ in pairs]), theirs(*[t for _, t in pairs])
+            value.backward(-1.5)
+            (-1.5 * reference).backward()
+            assert close(value.data, reference.item(), 1e-13)
+            for v, t in pairs:
+                assert close(v.grad, 0.0 if t.grad is None else t.grad.item(), 1e-12)
+            compared += 1
+
+
+@pytest.mark.parametrize("x", [-1e4, -745.2, -40.0, -9.0, -1.0, 0.0, 1e-9, 1.0, 9.0, 40.0, 745.2, 1e4])
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "gelu", "relu"])
+def test_activations_are_exact_for_small_and_huge_inputs(name, x):
+    (value, reference), torch_form = leaf(x), getattr(torch, name, torch.nn.functional.gelu)
+    out, expected = getattr(value, name)(), torch_form(reference)
+    out.backward()
+    expected.backward()
+    assert close(out.data, expected.item(), 1e-14)
+    assert close(value.grad, reference.grad.item(), 1e-14)
+
+
+def test_sigmoid_of_a_very_negative_number_keeps_its_relative_precision():
+    assert Value(-700).sigmoid().data == pytest.approx(math.exp(-700), rel=1e-13)
+
+
+@pytest.mark.parametrize("xs", [[1e4, -1e4, 0.0], [1e4, 1e4], [-1e4, -1e4, -9999.0], [3.0], [0.5, 1.5, -2.0]])
+def test_softmax_logsumexp_and_cross_entropy_are_stable_and_agree_with_torch(xs):
+    values, reference = [Value(x) for x in xs], torch.tensor(xs, dtype=torch.float64, requires_grad=True)
+    probabilities = softmax(values)
+    weights = range(1, len(xs) + 1)
+    total = vsum([w * p for w, p in zip(weights, probabilities)]) + logsumexp(values) + cross_entropy(values, 0)
+    expected = (reference.softmax(0) * torch.tensor(list(weights))).sum() + reference.logsumexp(0)
+    expected = expected - reference.log_softmax(0)[0]
+    total.backward()
+    expected.backward()
+    assert all(close(p.data, q) for p, q in zip(probabilities, reference.softmax(0).tolist()))
+    assert close(total.data, expected.item())
+    assert all(close(v.grad, g) for v, g in zip(values, reference.grad.tolist()))
+
+
+# -----------------------------------------------------------------------------
+# n-ary nodes against their elementary forms
+
+ELEMENTARY = {
+    "vsum": (lambda v: vsum(v), lambda v: sum(v)),
+    "dot": (lambda v: dot(v[:3], v[3:]), lambda v: sum(w * x for w, x in zip(v[:3], v[3:]))),
+    "dot with bias": (lambda v: dot(v[:2], v[2:4], v[4]), lambda v: sum(w * x for w, x in zip(v[:2], v[2:4])) + v[4]),
+    "logsumexp": (lambda v: logsumexp(v), lambda v: sum(x.exp() for x in v).log()),
+    "softmax": (lambda v: softmax(v)[4], lambda v: v[4].exp() / sum(x.exp() for x in v)),
+    "cross_entropy": (lambda v: cross_entropy(v, 1), lambda v: logsumexp(v) - v[1]),
+}
+ELEMENTARY["linear"] = lambda v: vsum(linear([v[:2], v[1:3]], v[2:4], v[4:])), lambda v: (
+    v[0] * v[2] + v[1] * v[3] + v[4] + v[1] * v[2] + v[2] * v[3] + v[5])
+for activation in ("linear", "relu", "tanh", "sigmoid", "gelu"):
+    def fused(v, activation=activation):
+        neuron = Neuron(2, activation)
+        neuron.w, neuron.b = v[:2], v[4]
+        return neuron(v[2:4])
+
+    def apart(v, activation=activation):
+        total = sum(w * x for w, x in zip(v[:2], v[2:4])) + v[4]
+        return total if activation == "linear" else getattr(total, activation)()
+    ELEMENTARY[f"{activation} neuron"] = fused, apart
+
+
+@pytest.mark.parametrize("name", ELEMENTARY)
+def test_an_nary_node_equals_its_elementary_form(name):
+    rng = random.Random(name)
+    for _ in range(10):
+        numbers = [rng.uniform(-2, 2) for _ in range(6)]
+        results = []
+        for form in ELEMENTARY[name]:
+            leaves = [Value(x) for x in numbers]
+            inner = [v * v + 1 if i % 2 else v for i, v in enumerate(leaves)]  # leaves and inner nodes as inputs
+            inner[3] = inner[2]  # and one twice
+            out = form(inner)
+            out.backward()
+            results.append([out.data, *[v.grad for v in leaves]])
+        assert results[0] == pytest.approx(results[1], rel=1e-12, abs=1e-12)
+
+
+def test_an_nary_node_is_one_node():
+    values = [Value(1.0), Value(2.0), Value(3.0)]
+    assert vsum(values)._prev == logsumexp(values)._prev == cross_entropy(values, 0)._prev == tuple(values)
+    assert set(dot(values[:2], [4, 5], values[2])._prev) > set(values)
+    assert set(Neuron(3)(values)._prev) > set(values)
+
+
+def test_an_empty_sum_is_zero_and_an_empty_dot_its_bias():
+    assert vsum([]).data == dot([], []).data == 0.0
+    assert dot([], [], 3).data == 3.0
+
+
+def test_a_generator_will_do_for_a_list():
+    assert vsum(Value(i) for i in range(4)).data == 6.0
+    assert dot((Value(i) for i in range(4)), (i for i in range(4))).data == 14.0
+
+
+# -----------------------------------------------------------------------------
+# Value
+
+
+def test_the_docstring_of_the_file_is_true():
+    results = doctest.testmod(micrograd.engine)
+    assert results.failed == 0 and results.attempted > 5
+
+
+def test_an_operations_result_knows_its_inputs_and_its_name():
+    a, b = Value(2), Value(3)
+    assert [v._op for v in (a, a + b, a - b, a * b, a / b, a**2, a.tanh())] == ["", "+", "-", "*", "/", "**2", "tanh"]
+    assert [v._op for v in (a + 1, 1 - a, a * 2, 2 / a, 2**a)] == ["+1.0", "1.0-", "*2.0", "2.0/", "2**"]
+    assert (a + b)._prev == (a / b)._prev == (a, b) and (a + 1)._prev == a.exp()._prev == (a,) and a._prev == ()
+
+
+def test_a_value_shows_its_data_and_gradient():
+    assert repr(Value(2)) == "Value(data=2.0, grad=0.0)"
+    assert Value(1, label="x").label == Value(1, "x").label == "x" and Value(1).label == ""
+    assert float(Value(2.5)) == 2.5
+
+
+def test_comparisons_look_at_the_data_and_equality_at_the_object():
+    a, b, c = Value(1.0), Value(2.0), Value(1.0)
+    assert a < b and b > a and a <= c and a >= c and not a < c and not a > c and not b <= a and not a >= b
+    assert a < 1.5 and 1.5 > a and a <= 1 and a >= 1 and 2 > a and 0 < a and not a > 1
+    assert max(a, b) is b and min([b, a]) is a
+    assert a != c and len({a, b, c, a}) == 3
+    with pytest.raises(TypeError):
+        bool(a < "2")
+
+
+@pytest.mark.parametrize("x", [np.float64(2), np.float32(2), np.int64(2), 2, True + 1])
+def test_numpy_scalars_and_integers_work_on_either_side(x):
+    v = Value(3.0)
+    results = [v + x, x + v, v - x, x - v, v * x, x * v, v / x, x / v, v**x, x**v, Value(x)]
+    assert [r.data for r in results] == pytest.approx([5, 5, 1, -1, 6, 6, 1.5, 2 / 3, 9, 8, 2])
+    assert all(type(r) is Value and type(r.data) is float for r in results)
+    assert x < v and v > x and x <= v and v >= x
+
+
+@pytest.mark.parametrize("x", ["2", 2j, None, [2], np.complex128(2), np.array([1.0, 2.0]), Value(2)])
+def test_what_is_no_real_number_is_refused(x):
+    with pytest.raises(TypeError, match=type(x).__name__):
+        Value(x)
+
+
+@pytest.mark.parametrize("x", ["2", 2j, None])
+@pytest.mark.parametrize("operation", [
+    lambda v, x: v + x, lambda v, x: x + v, lambda v, x: v - x, lambda v, x: x - v, lambda v, x: v * x,
+    lambda v, x: x * v, lambda v, x: v / x, lambda v, x: x / v, lambda v, x: v**x, lambda v, x: x**v,
+    lambda v, x: vsum([v, x]), lambda v, x: dot([v], [x]), lambda v, x: dot([v], [v], x or "no"),
+    lambda v, x: v.backward(x),
+])
+def test_no_operation_takes_what_is_no_real_number(operation, x):
+    with pytest.raises(TypeError):
+        operation(Value(2.0), x)
+
+
+@pytest.mark.parametrize("message, operation", [
+    (r"log of 0\.0", lambda: Value(0).log()),
+    (r"log of -2\.5", lambda: Value(-2.5).log()),
+    (r"log of 1e-310", lambda: Value(1e-310).log()),
+    (r"sqrt of -1\.0", lambda: Value(-1).sqrt()),
+    (r"sqrt of 0\.0", lambda: Value(0).sqrt()),
+    (r"exp of 1000\.0", lambda: Value(1000).exp()),
+    (r"\*\*-1 of 0\.0", lambda: Value(0)**-1),
+    (r"\*\*0\.5 of 0\.0", lambda: Value(0)**0.5),
+    (r"\*\*0\.333\d* of -8\.0", lambda: Value(-8)**(1 / 3)),
+    (r"\*\* of -8\.0, 2\.0", lambda: Value(-8)**Value(2)),
+    (r"\*\* of 0\.0, -1\.0", lambda: Value(0)**Value(-1)),
+    (r"\*\* of 1e\+200, 2\.0", lambda: Value(1e200)**Value(2)),
+    (r"\*\*2 of 1e\+200", lambda: Value(1e200)**2),
+    (r"-2\*\* of 0\.5", lambda: (-2)**Value(0.5)),
+    (r"-2\*\* of 2\.0", lambda: (-2)**Value(2)),
+    (r"/ of 3\.0, 0\.0", lambda: Value(3) / Value(0)),
+    (r"/ of 1\.0, 1e-310", lambda: Value(1) / Value(1e-310)),
+    (r"/0\.0 of 3\.0", lambda: Value(3) / 0),
+    (r"3\.0/ of 0\.0", lambda: 3 / Value(0)),
+    (r"\* of 1e\+200, -1e\+200 is -inf", lambda: Value(1e200) * Value(-1e200)),
+    (r"\+ of 1e\+308, 1e\+308 is inf", lambda: Value(1e308) + Value(1e308)),
+    (r"- of -1e\+308, 1e\+308 is -inf", lambda: Value(-1e308) - Value(1e308)),
+    (r"\+1\.0 of nan is nan", lambda: Value(math.nan) + 1),
+    (r"sum of 1e\+308, 1e\+308 is inf", lambda: vsum([Value(1e308), 1e308])),
+    (r"dot of 1e\+200, 1e\+200 is inf", lambda: dot([Value(1e200)], [Value(1e200)])),
+])
+def test_a_result_or_derivative_that_is_not_finite_names_the_operation_and_the_value(message, operation):
+    with pytest.raises((ValueError, ArithmeticError), match=message):
+        operation()
+
+
+def test_at_a_kink_the_derivative_is_torchs():
+    for operation, derivative in [(Value.relu, 0.0), (abs, 0.0), (lambda v: v**0, 0.0), (lambda v: v**1, 1.0),
+                                  (lambda v: v**2, 0.0), (lambda v: Value(0)**v, 0.0), (lambda v: v**Value(1), 1.0)]:
+        v = Value(0.0)
+        operation(v).backward()
+        assert v.grad == derivative
+    exponent = Value(2.0)
+    (Value(0.0)**exponent).backward()
+    assert exponent.grad == 0.0
+
+
+# -----------------------------------------------------------------------------
+# backward
+
+
+def test_leaves_accumulate_and_inner_nodes_keep_the_last_calls_gradient():
+    a, b = Value(2.0), Value(3.0)
+    c = a * b
+    d = c + a
+    d.backward()
+    assert (a.grad, b.grad, c.grad, d.grad) == (4.0, 2.0, 1.0, 1.0)
+    d.backward(10)
+    assert (a.grad, b.grad, c.grad, d.grad) == (44.0, 22.0, 10.0, 10.0)
+    (c * 0.5).backward()
+    assert (a.grad, b.grad, c.grad, d.grad) == (45.5, 23.0, 0.5, 10.0)
+
+
+def test_an_inner_node_behind_a_dead_relu_gets_the_last_calls_zero():
+    a = Value(1.0)
+    b = a * 2
+    b.backward()
+    neuron = Neuron(1)
+    neuron.w[0].data, neuron.b.data = -1.0, 0.0
+    neuron([b]).backward()
+    assert b.grad == 0.0 and a.grad == 2.0
+
+
+def test_backward_of_a_leaf_adds_the_starting_gradient():
+    a = Value(5.0)
+    a.backward()
+    a.backward(0.5)
+    assert a.grad == 1.5
+
+
+def test_deep_graphs_neither_overflow_the_stack_nor_crash_when_they_are_dropped():
     x = y = Value(1.0)
     for _ in range(10**5):
         y = y * 1.0000001
+    for _ in range(10**5):
+        y = y + x
     y.backward()
-    assert x.grad == pytest.approx(math.exp(10**5 * math.log(1.0000001)))
+    assert x.grad == pytest.approx(10**5 + math.exp(10**5 * math.log1p(1e-7)))
+    del y
+    assert x.data == 1.0
+
+
+def test_a_graph_with_exponentially_many_paths_takes_each_node_once():
+    x = y = Value(1.0)
+    for _ in range(60):
+        y = y + y
+    y.backward()
+    assert x.grad == 2.0**60
+
+
+def test_under_no_grad_results_remember_nothing_and_afterwards_they_do_again():
+    a = Value(2.0)
+    with no_grad():
+        with no_grad():
+            pass
+        results = [a * a, a.exp(), vsum([a, a]), Neuron(1)([a])]
+        assert all(r._prev == () and r._op == "" for r in results) and results[0].data == 4.0
+    with pytest.raises(ZeroDivisionError), no_grad():
+        raise ZeroDivisionError
+    assert (a * a)._prev == (a, a)
+
+
+def test_gradcheck_passes_good_derivatives_and_names_the_input_of_a_bad_one():
+    assert gradcheck(lambda a, b: (a * b).tanh() / (a + 3), [0.5, Value(-1.5)]) is True
+
+    def forgets_one_path(a, b):
+        return a * b + Value(b.data)**2  # the square is cut off from b
+
+    with pytest.raises(ValueError, match=r"input 1 \(bias\)"):
+        gradcheck(forgets_one_path, [Value(2.0, "weight"), Value(3.0, "bias")])
+    with pytest.raises(ValueError, match=r"input 0: "):
+        gradcheck(forgets_one_path.__class__((lambda a: a.data * a).__code__, globals()), [3.0])
+
+
+# -----------------------------------------------------------------------------
+# Networks
+
+
+def test_a_network_has_the_parameters_of_its_layers_with_a_relu_in_all_but_the_last():
+    random.seed(1)
+    model = MLP(3, [4, 2])
+    assert model.num_parameters() == len(model.parameters()) == 4 * 4 + 5 * 2
+    assert [n.activation for layer in model.layers for n in layer.neurons] == ["relu"] * 4 + ["linear"] * 2
+    assert repr(MLP(2, [1, 1], "tanh")) == "MLP(Layer(Neuron(2, tanh)), Layer(Neuron(1, linear)))"
+    assert len(model([1, 2, 3])) == 2 and isinstance(Layer(3, 1)([1, 2, 3]), Value)
+    assert {p.data for n in model.layers[1].neurons for p in [n.b]} == {0.0}
+    assert all(-1 < w.data < 1 for w in model.layers[0].neurons[0].w)
+
+
+def test_the_same_seed_gives_the_same_network():
+    weights = []
+    for seed in (5, 5, 6):
+        random.seed(seed)
+        weights.append([p.data for p in MLP(2, [3, 1]).parameters()])
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_a_wrong_number_of_inputs_is_a_sentence():
+    for module in (Neuron(3), Layer(3, 2), MLP(3, [2, 1])):
+        with pytest.raises(ValueError, match="Neuron has 3 inputs, got 2"):
+            module([1.0, 2.0])
+    with pytest.raises(ValueError, match="1 weights does not fit 2 inputs"):
+        dot([Value(1)], [1, 2])
+    with pytest.raises(ValueError, match="got 2 and 1"):
+        mse([Value(1), Value(2)], [1])
+    with pytest.raises(ValueError, match="got 0 and 0"):
+        hinge([], [])
+    with pytest.raises(ValueError, match="logsumexp of no values"):
+        logsumexp([])
+    for target in (2, -1):
+        with pytest.raises(IndexError, match=f"2 logits, got target {target}"):
+            cross_entropy([Value(1), Value(2)], target)
+
+
+def test_an_unknown_activation_is_a_sentence_with_the_known_ones():
+    with pytest.raises(ValueError, match="'swish' is not one of linear, relu, tanh, sigmoid, gelu"):
+        MLP(2, [3, 1], "swish")
+
+
+def test_json_saves_a_network():
+    random.seed(2)
+    saved, other = MLP(2, [3, 1]), MLP(2, [3, 1])
+    assert saved([1, 2]).data != other([1, 2]).data
+    other.load_state_dict(json.loads(json.dumps(saved.state_dict())))
+    assert [p.data for p in saved.parameters()] == [p.data for p in other.parameters()]
+
+
+def test_a_state_that_does_not_fit_changes_nothing():
+    model = MLP(2, [3, 1])
+    before = model.state_dict()
+    good = {name: 0.0 for name in before}
+    with pytest.raises(ValueError, match="13 parameters"):
+        model.load_state_dict(MLP(3, [3, 1]).state_dict())
+    with pytest.raises(TypeError, match="'x'"):
+        model.load_state_dict({**good, "12": "x"})
+    assert model.state_dict() == before
+
+
+def test_zero_grad_sets_every_gradient_to_zero():
+    model = MLP(2, [2, 1], "tanh")
+    for clear in (model, SGD(model.parameters()), Adam(model.parameters())):
+        model([1.0, 2.0]).backward()
+        assert any(p.grad for p in model.parameters())
+        clear.zero_grad()
+        assert all(p.grad == 0.0 for p in model.parameters())
+
+
+def torch_network(model, activation):
+    """The weights and biases of model as torch parameters, and the network that they make."""
+    layers = [(torch.tensor([[w.data for w in n.w] for n in layer.neurons], dtype=torch.float64, requires_grad=True),
+               torch.tensor([n.b.data for n in layer.neurons], dtype=torch.float64, requires_grad=True))
+              for layer in model.layers]
+
+    def forward(x):
+        for i, (weight, bias) in enumerate(layers):
+            x = x @ weight.T + bias
+            x = activation(x) if i < len(layers) - 1 else x
+        return x
+    return layers, forward
+
+
+def flat(layers):
+    return [x for weight, bias in layers for row, b in zip(weight.tolist(), bias.tolist()) for x in (*row, b)]
+
+
+@pytest.mark.parametrize("name, loss", [("relu", "hinge"), ("tanh", "mse"), ("sigmoid", "cross_entropy"), ("gelu", "mse")])
+def test_training_gives_the_weights_of_torch(name, loss):
+    random.seed(3)
+    model = MLP(2, [4, 3, 3 if loss == "cross_entropy" else 1], name)
+    torch_activation = {"gelu": torch.nn.functional.gelu}.get(name) or getattr(torch, name)
+    layers, forward = torch_network(model, torch_activation)
+    parameters = [p for pair in layers for p in pair]
+    ours, theirs = SGD(model.parameters(), lr=0.1, momentum=0.5), torch.optim.SGD(parameters, lr=0.1, momentum=0.5)
+    points = [[random.uniform(-1, 1), random.uniform(-1, 1)] for _ in range(6)]
+    labels = [1, -1, 1, -1, -1, 1]
+    x, y = torch.tensor(points, dtype=torch.float64), torch.tensor(labels, dtype=torch.float64)
+    for _ in range(100):
+        scores, out = [model(point) for point in points], forward(x)
+        if loss == "cross_entropy":
+            value = vsum([cross_entropy(s, label + 1) for s, label in zip(scores, labels)]) / 6
+            reference = torch.nn.functional.cross_entropy(out, (y + 1).long())
+        elif loss == "mse":
+            value, reference = mse(scores, labels), torch.nn.functional.mse_loss(out[:, 0], y)
+        else:
+            value, reference = hinge(scores, labels), torch.relu(1 - y * out[:, 0]).mean()
+        assert close(value.data, reference.item(), 1e-9)
+        ours.zero_grad()
+        theirs.zero_grad()
+        value.backward()
+        reference.backward()
+        ours.step()
+        theirs.step()
+    assert all(close(p.data, q, 1e-9) for p, q in zip(model.parameters(), flat(layers)))
+
+
+@pytest.mark.parametrize("ours, theirs, options", [
+    (SGD, torch.optim.SGD, {}),
+    (SGD, torch.optim.SGD, {"lr": 0.05}),
+    (SGD, torch.optim.SGD, {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}),
+    (Adam, torch.optim.Adam, {}),
+    (Adam, torch.optim.Adam, {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.02}),
+])
+def test_optimizers_take_the_steps_of_torch(ours, theirs, options):
+    rng = random.Random(4)
+    pairs = [leaf(rng.uniform(-2, 2)) for _ in range(5)]
+    ours, theirs = ours([v for v, _ in pairs], **options), theirs([t for _, t in pairs], **options)
+    for _ in range(50):
+        for value, reference in pairs:
+            value.grad = rng.gauss(0, 1)
+            reference.grad = torch.tensor(value.grad, dtype=torch.float64)
+        ours.step()
+        theirs.step()
+        assert all(close(v.data, t.item(), 1e-12) for v, t in pairs)
+
+
+# -----------------------------------------------------------------------------
+# Drawings
+
+
+def lecture_expression():
+    a, b, c, f = Value(2, "a"), Value(-3, "b"), Value(10, "c"), Value(-2, "f")
+    e = a * b
+    e.label = "e"
+    d = e * c
+    d.label = "d"
+    loss = d + f
+    loss.label = "L"
+    loss.backward(-2)
+    return loss
+
+
+def test_print_graph_works_out_each_contribution(capsys):
+    print_graph(lecture_expression())
+    assert capsys.readouterr().out == """\
+L = d + f  data -62.0000  grad -2.0000
+    d: L.grad -2.00 * local 1.0 -> +-2.00
+    f: L.grad -2.00 * local 1.0 -> +-2.00
+d = e * c  data -60.0000  grad -2.0000
+    e: d.grad -2.00 * local 10.0 -> +-20.00
+    c: d.grad -2.00 * local -6.0 -> +12.00
+e = a * b  data -6.0000  grad -20.0000
+    a: e.grad -20.00 * local -3.0 -> +60.00
+    b: e.grad -20.00 * local 2.0 -> +-40.00
+a  data 2.0000  grad 60.0000
+b  data -3.0000  grad -40.0000
+c  data 10.0000  grad 12.0000
+f  data -2.0000  grad -2.0000
+"""
+
+
+def test_print_graph_names_values_without_a_label_and_shows_dead_neurons(capsys):
+    neuron = Neuron(1)
+    neuron.w[0].data = -1.0
+    out = neuron([2.0]) * 3
+    out.backward()
+    print_graph(out)
+    text = capsys.readouterr().out
+    assert text.startswith("v0 = *3.0 of v1  data 0.0000  grad 1.0000\n    v1: v0.grad 1.00 * local 3.0 -> +3.00\n")
+    assert "v1 = relu of v2, v3, v4  data 0.0000  grad 3.0000\n    v2: v1.grad 3.00 * local 0.0 -> +0.00\n" in text
+
+
+def test_draw_dot_has_a_record_for_each_value_and_a_circle_for_each_operation():
+    loss = lecture_expression()
+    source = draw_dot(loss).source
+    assert "rankdir=LR" in source
+    assert source.count("shape=record") == 7 and source.count("shape=circle") == 3
+    assert r'label="{ d | data -60.0000 | grad -2.0000 }"' in source
+    d, f = loss._prev
+    circle = re.search(rf'"?(\S+?)"? -> "?{id(loss)}"?\n', source)[1]
+    for v in (d, f):
+        assert re.search(rf'"?{id(v)}"? -> "?{re.escape(circle)}"?\n', source)
+    assert source.count(" -> ") == 3 + 6
+    assert draw_dot(loss, format="png", rankdir="TB").format == "png"
+
+
+def test_draw_dot_escapes_what_a_record_reserves():
+    v = Value(1.0, "a|b {c} <d> \\")
+    assert r"a\|b\ \{c\}\ \<d\>\ \\" in draw_dot(v).source
+
+
+def test_without_graphviz_a_sentence_says_what_to_do():
+    code = "import sys; sys.modules['graphviz'] = None; import micrograd; micrograd.draw_dot(micrograd.Value(1))"
+    run = python("-c", code, cwd=ROOT)
+    assert run.returncode == 1 and "ImportError: draw_dot needs the graphviz package" in run.stderr
+
+
+# -----------------------------------------------------------------------------
+# The file as a program and as a package
+
+
+def python(*arguments, cwd, **environment):
+    environment = {**os.environ, "PYTHONPATH": "", **environment}
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True,
+                          check=False)
+
+
+def test_the_demo_separates_the_moons_and_draws_them(tmp_path):
+    run = python(ROOT / "micrograd" / "micrograd.py", cwd=tmp_path)
+    assert run.returncode == 0 and run.stderr == ""
+    lines = run.stdout.splitlines()
+    epochs = [line for line in lines if re.fullmatch(r"epoch +\d+  loss \d\.\d{4}  accuracy +\d+%", line)]
+    assert len(epochs) == len(lines) - 2 and epochs[-1].endswith("accuracy 100%")
+    assert (tmp_path / "moons.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_it_imports_with_the_standard_library_alone_and_under_its_well_known_names():
+    code = """if True:
+        import sys
+        import micrograd
+        from micrograd import nn
+        from micrograd.engine import Value
+        from micrograd.nn import MLP
+        assert Value is micrograd.Value is nn.Value and MLP is nn.MLP is micrograd.MLP
+        assert nn.Neuron(2, nonlin=False).activation == "linear"
+        assert not {"numpy", "torch", "matplotlib", "graphviz"} & set(sys.modules)
+        print(nn.MLP(2, [16, 16, 1])([Value(1.0), -2.0]).data)
+        """
+    assert float(python("-c", code, cwd=ROOT).stdout) != 0
+
+
+def test_it_imports_inside_its_directory_and_installed(tmp_path):
+    code = "import micrograd; print(float(micrograd.Value(2) * 3), micrograd.__file__)"
+    inside = python("-c", code, cwd=ROOT / "micrograd").stdout
+    assert inside == f"6.0 {ROOT / 'micrograd' / 'micrograd.py'}\n"
+    shutil.copytree(ROOT / "micrograd", tmp_path / "site" / "micrograd")
+    installed = python("-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path / "site")).stdout
+    assert installed == f"6.0 {tmp_path / 'site' / 'micrograd' / '__init__.py'}\n"

@@ -1,0 +1,248 @@
+"""
+Figures of micrograd, side by side with PyPI's micrograd 0.1.0: time of a training step and of elementary operations,
+a small GPT with and without n-ary nodes, time and memory of a chain of a million nodes.
+
+python tests/benchmark_micrograd.py [--pypi DIR]    DIR holds PyPI's package; without it, pip installs one to /tmp
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from math import cos, pi, sin
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# -----------------------------------------------------------------------------
+# The scripts that both packages run: they know nothing but the names of PyPI's package
+
+
+def moons_step():
+    """The training step of PyPI's README and notebook; returns a function that takes one and returns its loss."""
+    from micrograd.engine import Value
+    from micrograd.nn import MLP
+    random.seed(1337)
+    X, y = moons()
+    model = MLP(2, [16, 16, 1])
+
+    def step():
+        inputs = [list(map(Value, xrow)) for xrow in X]
+        scores = list(map(model, inputs))
+        losses = [(1 + -yi * scorei).relu() for yi, scorei in zip(y, scores)]
+        data_loss = sum(losses) * (1.0 / len(losses))
+        reg_loss = 1e-4 * sum(p * p for p in model.parameters())
+        total_loss = data_loss + reg_loss
+        model.zero_grad()
+        total_loss.backward()
+        for p in model.parameters():
+            p.data -= 0.5 * p.grad
+        return total_loss.data
+    return step
+
+
+def elementary_step():
+    """The same network from elementary operations alone."""
+    from micrograd.engine import Value
+    random.seed(1337)
+    X, y = moons()
+    sizes = [2, 16, 16, 1]
+    layers = [[([Value(random.uniform(-1, 1)) for _ in range(n)], Value(0.0)) for _ in range(m)]
+              for n, m in pairwise(sizes)]
+
+    def step():
+        losses = []
+        for xrow, yi in zip(X, y):
+            x = [Value(xi) for xi in xrow]
+            for layer in layers:
+                x = [sum((wi * xi for wi, xi in zip(w, x)), b) for w, b in layer]
+                x = [xi.relu() for xi in x] if len(x) > 1 else x
+            losses.append((1 + -yi * x[0]).relu())
+        total_loss = sum(losses) * (1.0 / len(losses))
+        parameters = [p for layer in layers for w, b in layer for p in (*w, b)]
+        for p in parameters:
+            p.grad = 0.0
+        total_loss.backward()
+        for p in parameters:
+            p.data -= 0.5 * p.grad
+        return total_loss.data
+    return step
+
+
+def moons():
+    X, y = [], []
+    for i in range(100):
+        angle, side = pi * random.random(), i % 2
+        xy = (1 - cos(angle), 0.5 - sin(angle)) if side else (cos(angle), sin(angle))
+        X.append([c + random.gauss(0, 0.1) for c in xy])
+        y.append(-1 if side else 1)
+    return X, y
+
+
+# -----------------------------------------------------------------------------
+# A GPT of one layer on Values: 16 channels, 4 heads, context 16, 27 characters, RMSNorm, Adam
+
+
+def gpt_step(nary):
+    """Training of the GPT, a name a step; with n-ary nodes or with elementary ones. Returns a step function."""
+    from micrograd import Adam, Value
+    if nary:
+        from micrograd import cross_entropy, dot, linear, softmax
+    else:
+        def dot(ws, xs):
+            return sum(w * x for w, x in zip(ws, xs))
+
+        def linear(rows, xs):
+            return [dot(row, xs) for row in rows]
+
+        def softmax(values):
+            largest = max(v.data for v in values)
+            exps = [(v - largest).exp() for v in values]
+            total = sum(exps)
+            return [e / total for e in exps]
+
+        def cross_entropy(logits, target):
+            return -softmax(logits)[target].log()
+
+    C, H, T, V = 16, 4, 16, 27  # channels, heads, context, characters
+    rng = random.Random(42)
+
+    def matrix(rows, columns):
+        return [[Value(rng.gauss(0, 0.08)) for _ in range(columns)] for _ in range(rows)]
+
+    wte, wpe, head = matrix(V, C), matrix(T, C), matrix(V, C)
+    wq, wk, wv, wo, up, down = [matrix(m, n) for m, n in [(C, C)] * 4 + [(4 * C, C), (C, 4 * C)]]
+    parameters = [p for m in (wte, wpe, head, wq, wk, wv, wo, up, down) for row in m for p in row]
+    optimizer = Adam(parameters, lr=0.01, betas=(0.85, 0.99))
+    names = (ROOT / "data" / "names.txt").read_text().split()
+    rng.shuffle(names)
+
+    def rmsnorm(x):
+        scale = (dot(x, x) / len(x) + 1e-5)**-0.5
+        return [xi * scale for xi in x]
+
+    def forward(token, position, keys, values):
+        x = rmsnorm([a + b for a, b in zip(wte[token], wpe[position])])
+        h = rmsnorm(x)
+        q, k, v = linear(wq, h), linear(wk, h), linear(wv, h)
+        keys.append(k)
+        values.append(v)
+        attended = []
+        for s in (slice(i, i + C // H) for i in range(0, C, C // H)):  # one head after the other
+            weights = softmax([dot(q[s], k[s]) * (C // H)**-0.5 for k in keys])
+            attended += [dot(weights, channel) for channel in zip(*[v[s] for v in values])]
+        x = [a + b for a, b in zip(x, linear(wo, attended))]
+        hidden = [h.relu() for h in linear(up, rmsnorm(x))]
+        x = [a + b for a, b in zip(x, linear(down, hidden))]
+        return linear(head, x)
+
+    def step():
+        name = names[optimizer.steps]
+        tokens = [0, *[ord(c) - ord("a") + 1 for c in name], 0][:T + 1]
+        keys, values = [], []
+        losses = [cross_entropy(forward(token, i, keys, values), target)
+                  for i, (token, target) in enumerate(pairwise(tokens))]
+        loss = sum(losses) / len(losses)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.data
+    return step
+
+
+# -----------------------------------------------------------------------------
+# The chain
+
+
+def chain(n):
+    """Seconds for y = y * 1.0000001, n times, and for backward(); bytes a node at the peak."""
+    from micrograd import Value
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    y = Value(1.0)
+    for _ in range(n):
+        y = y * 1.0000001
+    y.backward()
+    seconds = time.perf_counter() - start
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    del y  # frees a million nodes one inside the other
+    return seconds, peak / n
+
+
+# -----------------------------------------------------------------------------
+# Measuring
+
+SCRIPTS = {"moons": moons_step, "elementary": elementary_step,
+           "gpt nary": lambda: gpt_step(True), "gpt elementary": lambda: gpt_step(False)}
+
+
+def worker(task, steps, gc_off):
+    """Run in a process of its own: print the seconds of each step and the last loss."""
+    if task == "chain":
+        return print(json.dumps(chain(steps)))
+    if gc_off:
+        import gc
+        gc.disable()
+    step, seconds = SCRIPTS[task](), []
+    for _ in range(steps):
+        start = time.perf_counter()
+        loss = step()
+        seconds.append(time.perf_counter() - start)
+    print(json.dumps([seconds, loss]))
+
+
+def measure(task, steps, package=ROOT, gc_off=False):
+    """worker()'s answer, with the micrograd in the directory package."""
+    command = [sys.executable, __file__, "--worker", task, "--steps", str(steps), *["--gc-off"] * gc_off]
+    run = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(package)}, stdout=subprocess.PIPE, check=True)
+    return json.loads(run.stdout)
+
+
+def race(title, slow, fast, rounds=5):
+    """Measure two (name, task, steps, package, gc_off) in turns; print medians and their ratio."""
+    times = {slow[0]: [], fast[0]: []}
+    losses = {}
+    for _ in range(rounds):
+        for name, *arguments in (slow, fast):
+            seconds, losses[name] = measure(*arguments)
+            times[name] += seconds
+    (a, a_time), (b, b_time) = [(name, 1e3 * statistics.median(t)) for name, t in times.items()]
+    print(f"{title:44} {a} {a_time:8.1f} ms   {b} {b_time:7.2f} ms   {a_time / b_time:6.1f} times faster", flush=True)
+    assert abs(losses[a] - losses[b]) < 1e-6, f"the two give different losses: {losses}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description="figures of micrograd")
+    parser.add_argument("--pypi", help="directory with PyPI's micrograd 0.1.0; installed to a temporary one if missing")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--gc-off", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        return worker(args.worker, args.steps, args.gc_off)
+    with tempfile.TemporaryDirectory() as directory:
+        pypi = args.pypi or directory
+        if not args.pypi:
+            command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", directory, "micrograd==0.1.0"]
+            subprocess.run(command, check=True)
+        print(f"CPython {sys.version.split()[0]}, one thread; medians of steps, five processes each, in turns")
+        for task, title in (("moons", "moons, a training step"), ("elementary", "the same, elementary operations only")):
+            for gc_off in (False, True):
+                race(title + (", gc.disable()" if gc_off else ""), ("PyPI", task, 6, pypi, gc_off),
+                     ("ours", task, 6, ROOT, gc_off))
+    race("GPT, a name", ("elementary", "gpt elementary", 6, ROOT, False), ("n-ary", "gpt nary", 6, ROOT, False))
+    for n in (10**5, 10**6):
+        runs = [measure("chain", n) for _ in range(5)]
+        seconds, peak = [statistics.median(column) for column in zip(*runs)]
+        print(f"chain of {n:9,} nodes: {seconds:.3f} s, peak {peak:.0f} bytes a node", flush=True)
+
+
+if __name__ == "__main__":
+    main()
