@@ -468,19 +468,20 @@ class RNN(nn.Module):
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
         self.from_input = nn.Linear(config.n_embd, self.gates * self.size)
         self.from_state = nn.Linear(self.size, self.gates * self.size)
+        self.drop = nn.Dropout(config.dropout)
         self.head = nn.Linear(self.size, config.vocab_size)
 
     def cell(self, inputs, h):
         return (torch.tanh(inputs + self.from_state(h)),)
 
     def forward(self, x):
-        inputs = self.from_input(self.embed(x.T))  # (T, B, gates * size)
+        inputs = self.from_input(self.drop(self.embed(x.T)))  # (T, B, gates * size)
         state = (inputs.new_zeros(len(x), self.size),) * self.states
         outputs = []
         for step in inputs:
             state = self.cell(step, *state)
             outputs.append(state[0])  # (B, size)
-        return self.head(torch.stack(outputs, dim=1))  # (B, T, V)
+        return self.head(self.drop(torch.stack(outputs, dim=1)))  # (B, T, V)
 
 
 class GRU(RNN):
@@ -596,9 +597,9 @@ DEFAULTS = {
     "ninja":       (5000,  128,   1e-2,  1e-2,     8,      3,  None,   16,  128, None),
     "wavenet":     (4000,  128,   1e-2,  1e-2,     8,   None,  None,   24,  128,  0.1),
     "bow":         (6000,  128,   1e-2,  1e-2,     0,   None,  None,   64,   64, None),
-    "rnn":         (8000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128, None),
-    "gru":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128, None),
-    "lstm":        (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128, None),
+    "rnn":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.1),
+    "gru":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.2),
+    "lstm":        (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.2),
     "transformer": (2500,  128,   1e-2,  1e-1,     0,      4,     4,   64, None,  0.1),
 }  # fmt: skip
 
@@ -968,8 +969,8 @@ def generate(model, vocab, prompt="", num_samples=10, temperature=1.0, top_k=Non
         parts = tokens[:, -model.context :].to(device).split(1000)
         logits = torch.cat([model(part)[:, -1].float().cpu() for part in parts])  # (rows, V)
         if top_k:
-            kept = logits.topk(min(top_k, len(vocab))).values
-            logits[logits < kept[:, -1:]] = -math.inf
+            kept = logits.topk(min(top_k, len(vocab)))
+            logits = torch.full_like(logits, -math.inf).scatter(1, kept.indices, kept.values)
         if temperature == 0:
             drawn = logits.argmax(dim=1)
         else:
