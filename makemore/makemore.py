@@ -1398,33 +1398,33 @@ class Parser(argparse.ArgumentParser):
 
 def parse_arguments(argv):
     parser = Parser(prog="makemore", description="A file of words in, more words like them out.",
-                                     formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     epilog="Without a value here, a setting has its type's default: see DEFAULTS "
-                                     "in makemore.py.")  # fmt: skip
+                    epilog="What is not given has the default of the type: the table DEFAULTS in makemore.py.")  # fmt: skip
+    whole, real = {"type": int, "metavar": "N"}, {"type": float, "metavar": "X"}
     add = parser.add_argument_group("files and what to do").add_argument
-    add("-i", "--input-file", help="words, one a line (default: names.txt)")
-    add("-o", "--work-dir", default="out", help="folder for model.pt, log.csv and pictures (default: out)")
+    add("-i", "--input-file", metavar="FILE", help="words, one a line (default: names.txt)")
+    add("-o", "--work-dir", metavar="DIR", default="out", help="for model.pt, log.csv, pictures (default: out)")
     add("--resume", action="store_true", help="go on with the run in the folder")
     add("--sample-only", action="store_true", help="only sample from the model in the folder")
-    add("--diagnose", action="store_true", help="activations, gradients and updates of the tanh networks")
+    add("--diagnose", action="store_true", help="look into the tanh networks: activations, gradients, updates")
     add = parser.add_argument_group("sampling").add_argument
-    add("--num-samples", type=int, default=20, help="how many words (default: 20)")
-    add("--prompt", default="", help="how the words begin")
-    add("--temperature", type=float, default=1.0, help="0: always the likeliest letter; 1: as learned (default)")
-    add("--top-k", type=int, default=-1, help="draw from the k likeliest letters only (default: -1, all)")
+    add("--num-samples", **whole, default=20, help="how many words (default: 20)")
+    add("--prompt", metavar="TEXT", default="", help="how the words begin")
+    add("--temperature", **real, default=1.0, help="0: always the likeliest letter; 1: as learned (default)")
+    add("--top-k", **whole, default=-1, help="draw from the N likeliest letters only (default: -1, all)")
     add = parser.add_argument_group("model").add_argument
-    add("--type", choices=[*MODELS, "all"], help="default: transformer; all: every type, one table", metavar="TYPE")
-    add("--block-size", type=int, help="context in letters")
-    add("--n-layer", type=int, help="number of layers")
-    add("--n-head", type=int, help="number of attention heads")
-    add("--n-embd", type=int, help="channels of a letter's vector")
-    add("--n-embd2", type=int, help="channels elsewhere: hidden layers, states")
+    add("--type", choices=[*MODELS, "all"], metavar="TYPE",
+        help=f"{', '.join(MODELS)} (default: transformer); all: every type, one table")  # fmt: skip
+    add("--block-size", **whole, help="context in letters")
+    add("--n-layer", **whole, help="number of layers")
+    add("--n-head", **whole, help="number of attention heads")
+    add("--n-embd", **whole, help="channels of a letter's vector")
+    add("--n-embd2", **whole, help="channels elsewhere: hidden layers, states")
     add = parser.add_argument_group("training").add_argument
-    add("--max-steps", type=int, help="steps in total, also when resuming; -1: for ever")
-    add("-b", "--batch-size", type=int, help="words in a batch")
-    add("-l", "--learning-rate", type=float, help="its peak")
-    add("-w", "--weight-decay", type=float)
-    add("--seed", type=int, help="default: 3407")
+    add("--max-steps", **whole, help="steps in total, also when resuming; -1: for ever")
+    add("-b", "--batch-size", **whole, help="words in a batch")
+    add("-l", "--learning-rate", **real, help="its peak")
+    add("-w", "--weight-decay", **real, help="how fast weights shrink, relative to the learning rate")
+    add("--seed", **whole, help="for weights, batches and samples (default: 3407)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
     add("-n", "--num-workers", help=argparse.SUPPRESS)  # of the original makemore; there are no workers here
     return parser.parse_args(argv)
