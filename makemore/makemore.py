@@ -600,7 +600,7 @@ DEFAULTS = {
     "rnn":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.1),
     "gru":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.2),
     "lstm":        (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.2),
-    "transformer": (2500,  128,   1e-2,  1e-1,     0,      4,     4,   64, None,  0.1),
+    "transformer": (2500,  128,   5e-3,  1e-1,     0,      4,     4,   64, None,  0.1),
 }  # fmt: skip
 
 
