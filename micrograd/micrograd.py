@@ -26,16 +26,18 @@ network on two moons (and draws it with numpy and matplotlib).
 
 import math
 import random
+import re
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import repeat
 from math import isfinite
 from numbers import Real
 from operator import mul
 
-__all__ = ["ACTIVATIONS", "MLP", "SGD", "Adam", "Layer", "Module", "Neuron", "Value", "cross_entropy", "dot",
-           "draw_dot", "gradcheck", "hinge", "linear", "logsumexp", "make_moons", "mse", "no_grad", "print_graph",
-           "softmax", "vsum"]
+__all__ = [
+    "ACTIVATIONS", "MLP", "SGD", "Adam", "Layer", "Module", "Neuron", "Optimizer", "Value",
+    "cross_entropy", "dot", "draw_dot", "gradcheck", "hinge", "linear", "logsumexp", "make_moons", "mse",
+    "no_grad", "print_graph", "softmax", "vsum",
+]
 
 # -----------------------------------------------------------------------------
 # Value: a number in a graph
@@ -45,10 +47,9 @@ class Value:
     """
     A number that remembers how it was made.
 
-    data is the number, grad the derivative of the last backward()'s result by it, label a name for drawings.
-    _op names the operation that made it, _prev holds the operation's inputs and _local the derivatives of the
-    operation by each of them; all three are empty in a leaf. A plain number in an expression is a constant: it
-    gets no node and no gradient.
+    data is the number, grad the derivative of a result by it (see backward), label a name for drawings.
+    _op names the operation that made it, _prev holds the operation's inputs, _local its derivatives by them;
+    all three are empty in a leaf. A plain number in an expression is part of the operation, not a node.
     """
 
     __slots__ = ("_local", "_op", "_prev", "data", "grad", "label")
@@ -68,54 +69,56 @@ class Value:
     def __float__(self):
         return float(self.data)
 
-    # Each operation gives its value, its inputs and the local derivative by each input.
+    # Each operation states its value, its inputs and its derivatives by them. If one of these numbers is not real
+    # and finite, an exception (ValueError or ArithmeticError) names the operation and its inputs.
 
     def __add__(self, other):
         """a + b; derivatives 1, 1."""
         if isinstance(other, Value):
             return _node("+", self.data + other.data, (self, other), (1.0, 1.0))
         other = _number(other)
-        return _node(_name("+{}", other), self.data + other, (self,), (1.0,))
+        return _node(_name("+", other), self.data + other, (self,), (1.0,))
 
     def __sub__(self, other):
         """a - b; derivatives 1, -1."""
         if isinstance(other, Value):
             return _node("-", self.data - other.data, (self, other), (1.0, -1.0))
         other = _number(other)
-        return _node(_name("-{}", other), self.data - other, (self,), (1.0,))
+        return _node(_name("-", other), self.data - other, (self,), (1.0,))
 
     def __mul__(self, other):
         """a * b; derivatives b, a."""
         if isinstance(other, Value):
             return _node("*", self.data * other.data, (self, other), (other.data, self.data))
         other = _number(other)
-        return _node(_name("*{}", other), self.data * other, (self,), (other,))
+        return _node(_name("*", other), self.data * other, (self,), (other,))
 
     def __truediv__(self, other):
-        """a / b; derivatives 1/b, -a/b**2."""
+        """a / b; derivatives 1 / b, -a / b**2."""
         if isinstance(other, Value):
             return _operation("/", lambda a, b: (a / b, 1 / b, -a / b / b), self, other)
         b = _number(other)
-        return _operation(_name("/{}", b), lambda a: (a / b, 1 / b), self)
+        return _operation(_name("/", b), lambda a: (a / b, 1 / b), self)
 
     def __pow__(self, other):
-        """a ** b; derivatives b * a**(b - 1), which is 0 for b = 0, and a**b * log(a), which is 0 at a = 0."""
+        """a**b; derivatives b * a**(b - 1) (0 for b = 0) and a**b * log(a) (0 for a = 0)."""
         if isinstance(other, Value):
-            return _operation("**", lambda a, b: (math.pow(a, b), _power_slope(a, b), _exponent_slope(a, b)), self, other)
+            slopes = _base_slope, _exponent_slope
+            return _operation("**", lambda a, b: (math.pow(a, b), *[f(a, b) for f in slopes]), self, other)
         b = _number(other)
-        return _operation(_name("**{}", other), lambda a: (math.pow(a, b), _power_slope(a, b)), self)
+        return _operation(_name("**", b), lambda a: (math.pow(a, b), _base_slope(a, b)), self)
 
     def __rsub__(self, other):
         other = _number(other)
-        return _node(_name("{}-", other), other - self.data, (self,), (-1.0,))
+        return _node(_name(other, "-"), other - self.data, (self,), (-1.0,))
 
     def __rtruediv__(self, other):
         a = _number(other)
-        return _operation(_name("{}/", a), lambda b: (a / b, -a / b / b), self)
+        return _operation(_name(a, "/"), lambda b: (a / b, -a / b / b), self)
 
     def __rpow__(self, other):
         a = _number(other)
-        return _operation(_name("{}**", other), lambda b: (math.pow(a, b), _exponent_slope(a, b)), self)
+        return _operation(_name(a, "**"), lambda b: (math.pow(a, b), _exponent_slope(a, b)), self)
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -161,7 +164,7 @@ class Value:
         return _operation("relu", _relu, self)
 
     def gelu(self):
-        """a P(a), where P is the normal distribution function; derivative P(a) + a P'(a)."""
+        """a P(a), P the normal distribution (1 + erf(a / sqrt(2))) / 2; derivative P(a) + a P'(a)."""
         return _operation("gelu", _gelu, self)
 
     # Comparisons look at the data, so max(a, b) picks a Value; == and hash stay those of the object.
@@ -180,10 +183,10 @@ class Value:
 
     def backward(self, grad=1.0):
         """
-        Put the derivative of this Value by every Value that it was made from into their grad.
+        Compute the derivative of this Value by each Value that it was made from, into their grad.
 
-        grad is the derivative to start with. Leaves add to the grad that they have, so call zero_grad() between
-        steps; the grad of any other node is replaced.
+        A leaf adds it to the grad that it has, so set that to zero between training steps; any other node
+        replaces the last call's. This Value's own derivative is the argument grad.
         """
         order = _topological_order(self)
         for v in order:
@@ -191,18 +194,18 @@ class Value:
                 v.grad = 0.0
         self.grad += _number(grad)
         for v in reversed(order):
-            v_grad = v.grad
-            if v_grad:
+            grad = v.grad
+            if grad:
                 for child, local in zip(v._prev, v._local):
-                    child.grad += v_grad * local  # the chain rule
+                    child.grad += grad * local  # the chain rule
 
 
 def _topological_order(root):
-    """Every Value that root was made from, each one after its inputs, and root last; without recursion."""
+    """All Values that root was made from, each one after its inputs, root at the end; without recursion."""
     order, seen, stack = [], set(), [root]
     while stack:
         v = stack.pop()
-        if v is None:  # the node below it has seen all its inputs come
+        if v is None:  # all inputs of the node below are in order now
             order.append(stack.pop())
         elif v not in seen:
             seen.add(v)
@@ -214,9 +217,9 @@ def _topological_order(root):
 
 
 def _node(op, data, prev, local):
-    """The Value data, made by the operation op from the Values prev; local are its derivatives by each of them."""
+    """The result of the operation op on the Values prev; local are its derivatives by them."""
     if not isfinite(data):
-        raise OverflowError(f"{op} of {', '.join(str(v.data) for v in prev)} is {data}")
+        raise OverflowError(f"{_formula(op, prev)} is {data}")
     v = Value.__new__(Value)
     v.data = data
     v.grad = 0.0
@@ -232,21 +235,24 @@ def _node(op, data, prev, local):
 
 
 def _operation(op, function, *inputs):
-    """A node whose function returns its value and its local derivatives, and may fail or be infinite somewhere."""
+    """The result of an operation that may fail; function turns floats into its value and its derivatives."""
     try:
         data, *local = function(*[v.data for v in inputs])
-        problem = "" if all(map(isfinite, local)) else "the derivative is not finite"
     except (ArithmeticError, ValueError) as error:
-        problem = error
-    if problem:
-        raise ValueError(f"{op} of {', '.join(str(v.data) for v in inputs)}: {problem}")
+        raise type(error)(f"{_formula(op, inputs)}: {error}") from None
+    if not all(map(isfinite, local)):
+        raise OverflowError(f"{_formula(op, inputs)} has no finite derivative")
     return _node(op, data, inputs, tuple(local))
 
 
-@lru_cache(maxsize=1000)  # a loop over one number makes its name once
-def _name(operation, number):
-    """The name of an operation with a plain number: _name("*{}", 2.0) is "*2.0"."""
-    return operation.format(number)
+def _formula(op, inputs):
+    return f"{op} of {', '.join(str(v.data) for v in inputs)}"
+
+
+@lru_cache(maxsize=1000)  # an operation in a loop gets one name, not a million
+def _name(*parts):
+    """The name of an operation with a plain number: _name("*", 2.0) is "*2"."""
+    return "".join(part if isinstance(part, str) else f"{part:.12g}" for part in parts)
 
 
 def _number(x):
@@ -260,11 +266,7 @@ def _data(x):
     return x.data if isinstance(x, Value) else _number(x)
 
 
-# The functions that networks use as activations, on plain floats: each returns its value and its derivative.
-
-
-def _linear(a):
-    return a, 1.0
+# The functions that serve as activations too, on floats: each returns its value and its derivative.
 
 
 def _relu(a):
@@ -283,19 +285,19 @@ def _sigmoid(a):
 
 
 def _gelu(a):
-    p = 0.5 * math.erfc(-a / math.sqrt(2))
+    p = 0.5 * math.erfc(-a / math.sqrt(2))  # erfc keeps its precision where 1 + erf loses it
     return a * p, p + a * math.exp(-0.5 * a * a) / math.sqrt(2 * math.pi)
 
 
-def _power_slope(a, b):
-    """The derivative of a**b by a."""
+def _base_slope(a, b):
     return b * math.pow(a, b - 1) if b else 0.0
 
 
 def _exponent_slope(a, b):
-    """The derivative of a**b by b."""
     return math.pow(a, b) * math.log(a) if a else 0.0
 
+
+ACTIVATIONS = {"linear": lambda a: (a, 1.0), "relu": _relu, "tanh": _tanh, "sigmoid": _sigmoid, "gelu": _gelu}
 
 _recording = True
 
@@ -313,10 +315,10 @@ def no_grad():
 
 def gradcheck(f, inputs, tolerance=1e-6):
     """
-    Compare the derivatives of f(*inputs) by backward() with central differences (f(x + h) - f(x - h)) / 2h.
+    True when the derivatives of f(*inputs) by backward() agree with differences (f(x + h) - f(x - h)) / 2h.
 
-    inputs are Values or numbers, f is called with new Values. Returns True; raises a ValueError that names the
-    input when one of its two derivatives differs by more than tolerance * max(1, derivative).
+    inputs are Values or numbers; f is called with new Values. A ValueError names the first input whose two
+    derivatives differ by more than tolerance * max(1, derivative).
     """
     numbers = [_data(x) for x in inputs]
     values = [Value(x) for x in numbers]
@@ -324,8 +326,9 @@ def gradcheck(f, inputs, tolerance=1e-6):
     for i, x in enumerate(numbers):
         h = 1e-5 * max(1.0, abs(x))
         with no_grad():
-            low, high = [float(f(*[Value(n) for n in (*numbers[:i], y, *numbers[i + 1:])])) for y in (x - h, x + h)]
-        automatic, numeric = values[i].grad, (high - low) / (2 * h)
+            low = f(*map(Value, [*numbers[:i], x - h, *numbers[i + 1:]]))
+            high = f(*map(Value, [*numbers[:i], x + h, *numbers[i + 1:]]))
+        automatic, numeric = values[i].grad, (high.data - low.data) / (2 * h)
         if not abs(automatic - numeric) <= tolerance * max(1.0, abs(numeric)):
             name = f"input {i}" + (f" ({inputs[i].label})" if getattr(inputs[i], "label", "") else "")
             raise ValueError(f"{name}: backward() gives {automatic}, central differences give {numeric}")
@@ -340,7 +343,7 @@ def gradcheck(f, inputs, tolerance=1e-6):
 def vsum(values):
     """v1 + v2 + ...; every derivative is 1. Elementary form: sum(values)."""
     values = _values(values)
-    return _node("sum", sum([v.data for v in values]), values, (1.0,) * len(values))
+    return _node("sum", sum([v.data for v in values], 0.0), values, (1.0,) * len(values))
 
 
 def dot(ws, xs, bias=None):
@@ -354,17 +357,17 @@ def dot(ws, xs, bias=None):
 
 def linear(rows, xs, biases=None, activation="linear"):
     """
-    The outputs of a layer: one node for each row of weights and its bias, which are Values.
+    The outputs of a layer: activation(dot(row, xs, bias)) for each row of weights and its bias, as one node.
 
-    Elementary form: [activation(dot(row, xs, bias)) for row, bias in zip(rows, biases)]. The derivatives are those
-    of dot() times the one of the activation, a key of ACTIVATIONS.
+    Weights and biases are Values, activation a key of ACTIVATIONS. The derivatives are those of dot() times
+    the activation's. Elementary form: that of dot(), then the activation. ValueError when lengths differ.
     """
     xs = _values(xs)
     x_data = [x.data for x in xs]
     function, op = ACTIVATIONS[activation], "dot" if activation == "linear" else activation
     by_weights = [*x_data, 1.0] if biases else x_data  # derivatives of the sum by the weights and the bias
     outputs = []
-    for row, bias in zip(rows, biases or repeat(None)):
+    for row, bias in zip(rows, biases or [None] * len(rows), strict=True):
         w_data = [w.data for w in row]
         if len(w_data) != len(x_data):
             raise ValueError(f"a row of {len(w_data)} weights does not fit {len(x_data)} inputs")
@@ -380,7 +383,11 @@ def linear(rows, xs, biases=None, activation="linear"):
 
 
 def logsumexp(values):
-    """log(e**v1 + e**v2 + ...); the derivatives are softmax(values). Elementary form: sum of v.exp(), then log()."""
+    """
+    log(e**v1 + e**v2 + ...); the derivatives are softmax(values).
+
+    Elementary form: sum(v.exp() for v in values).log(). ValueError when there are no values.
+    """
     values = _values(values)
     result, probabilities = _logsumexp([v.data for v in values])
     return _node("logsumexp", result, values, tuple(probabilities))
@@ -388,10 +395,9 @@ def logsumexp(values):
 
 def cross_entropy(logits, target):
     """
-    -log of the probability that softmax(logits) gives to the class number target, in nats.
+    -log(softmax(logits)[target]), in nats; the derivatives are softmax(logits), less 1 at target.
 
-    The derivatives are softmax(logits), less 1 at target. Elementary form: logsumexp(logits) - logits[target].
-    IndexError when there is no such class.
+    Elementary form: logsumexp(logits) - logits[target]. IndexError when there is no logit number target.
     """
     logits = _values(logits)
     if not 0 <= target < len(logits):
@@ -402,14 +408,14 @@ def cross_entropy(logits, target):
 
 
 def softmax(values):
-    """[e**v / (e**v1 + e**v2 + ...) for v in values]: positive numbers that sum to 1."""
+    """e**v / (e**v1 + e**v2 + ...) for each v. Elementary form: v.exp() / sum(v.exp() for v in values)."""
     values = _values(values)
     total = logsumexp(values)
     return [(v - total).exp() for v in values]
 
 
 def _logsumexp(xs):
-    """log(sum(exp(x))) of floats and its derivatives; the largest x is taken out, so that nothing overflows."""
+    """Of floats, the value and the derivatives; the largest x is taken out, so that nothing overflows."""
     if not xs:
         raise ValueError("logsumexp of no values")
     largest = max(xs)
@@ -429,14 +435,12 @@ def _values(xs):
 # -----------------------------------------------------------------------------
 # Neural networks
 
-ACTIVATIONS = {"linear": _linear, "relu": _relu, "tanh": _tanh, "sigmoid": _sigmoid, "gelu": _gelu}
-
 
 class Module:
-    """Something with parameters. A subclass overrides parameters()."""
+    """Something with parameters, the Values to be trained."""
 
     def parameters(self):
-        """The list of all Values to be trained."""
+        """The list of parameters; a subclass says which."""
         return []
 
     def num_parameters(self):
@@ -447,14 +451,14 @@ class Module:
             p.grad = 0.0
 
     def state_dict(self):
-        """The parameters as floats by their number, which json.dump can save."""
+        """The parameters as a dict of floats, which json.dump can save."""
         return {str(i): float(p.data) for i, p in enumerate(self.parameters())}
 
     def load_state_dict(self, state):
-        """Set the parameters from a state_dict(); ValueError, and nothing changed, when it is of another network."""
+        """Take the parameters from a state_dict(). ValueError, and nothing changed, when it does not fit."""
         parameters = self.parameters()
         if set(state) != {str(i) for i in range(len(parameters))}:
-            raise ValueError(f"this network has {len(parameters)} parameters, the state has {len(state)} others")
+            raise ValueError(f"a network of {len(parameters)} parameters cannot load a state of {len(state)}")
         numbers = [_number(state[str(i)]) for i in range(len(parameters))]
         for p, number in zip(parameters, numbers):
             p.data = number
@@ -462,24 +466,20 @@ class Module:
 
 class Neuron(Module):
     """
-    activation(w1 x1 + w2 x2 + ... + b), as one node.
+    activation(w1 x1 + w2 x2 + ... + b), as one node. ValueError for a wrong number of inputs.
 
-    activation is a key of ACTIVATIONS; nonlin=False means linear. Weights start uniformly in (-1, 1), b at 0.
+    activation is a key of ACTIVATIONS; nonlin=False is short for "linear". Weights start in (-1, 1), b at 0.
     """
 
     def __init__(self, n_in, activation="relu", *, nonlin=True):
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation {activation!r} is not one of {', '.join(ACTIVATIONS)}")
         self.w = [Value(random.uniform(-1, 1)) for _ in range(n_in)]
         self.b = Value(0.0)
-        self.activation = _activation_name(activation) if nonlin else "linear"
+        self.activation = activation if nonlin else "linear"
 
     def __call__(self, x):
-        return linear([self.w], self._checked(x), [self.b], self.activation)[0]
-
-    def _checked(self, x):
-        x = list(x)
-        if len(x) != len(self.w):
-            raise ValueError(f"Neuron has {len(self.w)} inputs, got {len(x)}")
-        return x
+        return _outputs([self], x)[0]
 
     def parameters(self):
         return [*self.w, self.b]
@@ -489,29 +489,36 @@ class Neuron(Module):
 
 
 class Layer(Module):
-    """n_out Neurons that see the same n_in inputs; a list of their outputs, or the output of a single one."""
+    """n_out Neurons with the same n_in inputs. A list of their outputs; of a single neuron, its output."""
 
     def __init__(self, n_in, n_out, activation="relu", *, nonlin=True):
         self.neurons = [Neuron(n_in, activation, nonlin=nonlin) for _ in range(n_out)]
 
     def __call__(self, x):
-        x = self.neurons[0]._checked(x)
-        out = linear([n.w for n in self.neurons], x, [n.b for n in self.neurons], self.neurons[0].activation)
-        return out[0] if len(out) == 1 else out
+        outputs = _outputs(self.neurons, x)
+        return outputs[0] if len(outputs) == 1 else outputs
 
     def parameters(self):
         return [p for neuron in self.neurons for p in neuron.parameters()]
 
     def __repr__(self):
-        return f"Layer({', '.join(map(repr, self.neurons))})"
+        return f"Layer of {len(self.neurons)} x {self.neurons[0]}"
+
+
+def _outputs(neurons, x):
+    x, first = list(x), neurons[0]
+    if len(x) != len(first.w):
+        raise ValueError(f"Neuron has {len(first.w)} inputs, got {len(x)}")
+    return linear([n.w for n in neurons], x, [n.b for n in neurons], first.activation)
 
 
 class MLP(Module):
-    """A multi-layer perceptron: Layers of the sizes n_outs one after the other, the last one linear."""
+    """A multi-layer perceptron: Layers of n_outs neurons, one after the other, the last one linear."""
 
     def __init__(self, n_in, n_outs, activation="relu"):
         sizes = [n_in, *n_outs]
-        self.layers = [Layer(*sizes[i:i + 2], activation, nonlin=i < len(n_outs) - 1) for i in range(len(n_outs))]
+        last = len(n_outs) - 1
+        self.layers = [Layer(sizes[i], sizes[i + 1], activation, nonlin=i < last) for i in range(len(n_outs))]
 
     def __call__(self, x):
         for layer in self.layers:
@@ -522,44 +529,48 @@ class MLP(Module):
         return [p for layer in self.layers for p in layer.parameters()]
 
     def __repr__(self):
-        return f"MLP({', '.join(map(repr, self.layers))})"
-
-
-def _activation_name(name):
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation {name!r} is not one of {', '.join(ACTIVATIONS)}")
-    return name
+        return f"MLP of [{', '.join(map(repr, self.layers))}]"
 
 
 # -----------------------------------------------------------------------------
 # Optimizers, step by step those of torch.optim
 
 
-class SGD:
-    """Stochastic gradient descent: p -= lr * v, where v = momentum * v + grad + weight_decay * p."""
+class Optimizer:
+    """Improves parameters by their gradients: zero_grad(), then backward(), then step()."""
 
-    def __init__(self, parameters, lr=0.001, momentum=0.0, weight_decay=0.0):
+    def __init__(self, parameters, lr, weight_decay):
         self.parameters = list(parameters)
-        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
-        self.velocities = [0.0] * len(self.parameters)
-
-    def step(self):
-        for i, p in enumerate(self.parameters):
-            velocity = self.momentum * self.velocities[i] + p.grad + self.weight_decay * p.data
-            self.velocities[i] = velocity
-            p.data -= self.lr * velocity
+        self.lr = lr
+        self.weight_decay = weight_decay
 
     def zero_grad(self):
         for p in self.parameters:
             p.grad = 0.0
 
 
-class Adam:
-    """Adam (Kingma and Ba, 2014): a step along the mean gradient, in units of the root of its mean square."""
+class SGD(Optimizer):
+    """Stochastic gradient descent: v = momentum * v + grad + weight_decay * p, then p -= lr * v."""
+
+    def __init__(self, parameters, lr=0.001, momentum=0.0, weight_decay=0.0):
+        super().__init__(parameters, lr, weight_decay)
+        self.momentum = momentum
+        self.velocities = [0.0] * len(self.parameters)
+
+    def step(self):
+        for i, p in enumerate(self.parameters):
+            self.velocities[i] *= self.momentum
+            self.velocities[i] += p.grad + self.weight_decay * p.data
+            p.data -= self.lr * self.velocities[i]
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2014): p -= lr * the mean gradient / the root of the mean squared gradient."""
 
     def __init__(self, parameters, lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
-        self.parameters = list(parameters)
-        self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
+        super().__init__(parameters, lr, weight_decay)
+        self.betas = betas
+        self.eps = eps
         self.means = [0.0] * len(self.parameters)
         self.squares = [0.0] * len(self.parameters)
         self.steps = 0
@@ -567,37 +578,33 @@ class Adam:
     def step(self):
         self.steps += 1
         beta1, beta2 = self.betas
-        bias1, bias2 = 1 - beta1**self.steps, 1 - beta2**self.steps  # the averages start at 0: too small at first
+        bias1, bias2 = 1 - beta1**self.steps, 1 - beta2**self.steps  # means that start at 0 are too small
         for i, p in enumerate(self.parameters):
             grad = p.grad + self.weight_decay * p.data
             self.means[i] = mean = beta1 * self.means[i] + (1 - beta1) * grad
             self.squares[i] = square = beta2 * self.squares[i] + (1 - beta2) * grad * grad
             p.data -= self.lr * mean / bias1 / (math.sqrt(square / bias2) + self.eps)
 
-    def zero_grad(self):
-        for p in self.parameters:
-            p.grad = 0.0
-
 
 # -----------------------------------------------------------------------------
-# Losses (and cross_entropy, above)
+# Losses; cross_entropy is one too
 
 
 def mse(predictions, targets):
     """The mean of (prediction - target)**2."""
-    differences = [p - t for p, t in _pairs("mse", predictions, targets)]
+    differences = [prediction - target for prediction, target in _pairs(predictions, targets)]
     return dot(differences, differences) / len(differences)
 
 
 def hinge(scores, labels):
-    """The mean of max(0, 1 - label * score), for labels 1 and -1: every score should be on its side by 1 or more."""
-    losses = [(1 - label * score).relu() for score, label in _pairs("hinge", scores, labels)]
+    """The mean of max(0, 1 - label * score); labels are 1 or -1, a score should be beyond its label."""
+    losses = [(1 - label * score).relu() for score, label in _pairs(scores, labels)]
     return vsum(losses) / len(losses)
 
 
-def _pairs(name, predictions, targets):
+def _pairs(predictions, targets):
     if len(predictions) != len(targets) or not predictions:
-        raise ValueError(f"{name} needs a target for each prediction, got {len(predictions)} and {len(targets)}")
+        raise ValueError(f"a loss needs a target a prediction, got {len(targets)} for {len(predictions)}")
     return zip(predictions, targets)
 
 
@@ -610,10 +617,10 @@ def draw_dot(root, format="svg", rankdir="LR"):
     try:
         from graphviz import Digraph
     except ImportError:
-        raise ImportError("draw_dot needs the graphviz package (pip install graphviz); print_graph does not") from None
+        raise ImportError("draw_dot needs the package graphviz: pip install graphviz") from None
     graph = Digraph(format=format, graph_attr={"rankdir": rankdir})
     for v in _topological_order(root):
-        label = "".join("\\" + c if c in "\\{}|<> " else c for c in v.label)
+        label = re.sub(r"([\\{}|<> ])", r"\\\1", v.label)  # a record reserves these characters
         graph.node(str(id(v)), f"{{ {label} | data {v.data:.4f} | grad {v.grad:.4f} }}", shape="record")
         if v._op:
             graph.node(f"{id(v)}{v._op}", v._op, shape="circle")
@@ -625,19 +632,19 @@ def draw_dot(root, format="svg", rankdir="LR"):
 
 def print_graph(root):
     """
-    Print the graph of root in the order in which backward() visits it, with what each node adds to its inputs.
+    Print the Values behind root in the order in which backward() visits them, and what each gives its inputs.
 
-    A line "e: d.grad -2.00 * local 10.0 -> +-20.00" says: e got -20 from d, by the chain rule. A Value without
-    a label is called v and its place in the list.
+    "e: d.grad -2.00 * local 10.0 -> +-20.00" says that by the chain rule d adds -20 to the gradient of e. A
+    Value without a label is called v and its place in the list.
     """
     names = {v: v.label or f"v{i}" for i, v in enumerate(reversed(_topological_order(root)))}
     for v, name in names.items():
         inputs = [names[child] for child in v._prev]
-        infix = len(inputs) == 2 and not v._op.isalnum()
+        infix = len(inputs) == 2 and not v._op.isalpha()
         formula = f" {v._op} ".join(inputs) if infix else f"{v._op} of {', '.join(inputs)}"
         print(f"{name}{' = ' + formula if inputs else ''}  data {v.data:.4f}  grad {v.grad:.4f}")
-        for child, local in zip(v._prev, v._local or (0.0,) * len(v._prev)):
-            print(f"    {names[child]}: {name}.grad {v.grad:.2f} * local {round(local, 4)} -> +{v.grad * local:.2f}")
+        for child, local in zip(inputs, v._local or [0.0] * len(inputs)):
+            print(f"    {child}: {name}.grad {v.grad:.2f} * local {round(local, 4)} -> +{v.grad * local:.2f}")
 
 
 # -----------------------------------------------------------------------------
@@ -645,31 +652,33 @@ def print_graph(root):
 
 
 def make_moons(n, noise=0.1):
-    """n points of two half circles that reach into each other, and their labels 1 and -1."""
+    """n points on two half circles that reach into each other, and their labels 1 and -1."""
     points, labels = [], []
     for i in range(n):
-        angle = math.pi * random.random()
+        angle, label = math.pi * random.random(), 1 - 2 * (i % 2)
         x, y = math.cos(angle), math.sin(angle)
-        if i % 2:
+        if label == -1:
             x, y = 1 - x, 0.5 - y
-        points.append([x + random.gauss(0, noise), y + random.gauss(0, noise)])
-        labels.append(-1 if i % 2 else 1)
+        points.append([random.gauss(x, noise), random.gauss(y, noise)])
+        labels.append(label)
     return points, labels
 
 
 def draw_moons(model, points, labels, path):
-    """Write a picture of the points and of the side of the decision boundary that each place is on."""
+    """A picture of the points over the model's scores: the boundary lies at 0, the margins at -1 and 1."""
     import matplotlib
-    matplotlib.use("Agg")
+    matplotlib.use("Agg")  # draws to a file, needs no screen
     import matplotlib.pyplot as plt
     import numpy as np
 
     xs, ys = np.meshgrid(np.linspace(-1.75, 2.75, 91), np.linspace(-1.25, 1.75, 61))
     with no_grad():
-        scores = [float(model(place)) for place in zip(xs.flat, ys.flat)]
+        scores = np.array([model(place).data for place in zip(xs.flat, ys.flat)]).reshape(xs.shape)
     plt.figure(figsize=(6, 4))
-    plt.contourf(xs, ys, np.reshape(scores, xs.shape), levels=[-100, -1, 0, 1, 100], cmap="RdYlBu", alpha=0.6)
-    plt.scatter(*zip(*points), c=labels, cmap="RdYlBu", edgecolors="black", s=30)
+    shades = ["#e8927c", "#f6d5cc", "#d3e0f0", "#7fa8d8"]
+    plt.contourf(xs, ys, scores, levels=[-1e9, -1, 0, 1, 1e9], colors=shades)
+    plt.contour(xs, ys, scores, levels=[0], colors="black")
+    plt.scatter(*zip(*points), c=["#2c6bb3" if y > 0 else "#c43c1f" for y in labels], edgecolors="white")
     plt.tight_layout()
     plt.savefig(path, dpi=100)
 
@@ -678,18 +687,18 @@ def main():
     random.seed(2)
     points, labels = make_moons(100)
     model = MLP(2, [16, 16, 1])
-    epochs = 60
     optimizer = SGD(model.parameters(), lr=1.0)
-    print(f"{model.num_parameters()} parameters")
+    print(f"{model}: {model.num_parameters()} parameters")
+    epochs = 60
     for epoch in range(epochs):
         scores = [model(point) for point in points]
         weights = model.parameters()
         loss = hinge(scores, labels) + 1e-4 * dot(weights, weights)
-        accuracy = sum((score > 0) == (label > 0) for score, label in zip(scores, labels)) / len(labels)
-        model.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         optimizer.lr = 1.0 - 0.9 * epoch / epochs
         optimizer.step()
+        accuracy = sum((score > 0) == (label > 0) for score, label in zip(scores, labels)) / len(labels)
         print(f"epoch {epoch + 1:3}  loss {loss.data:.4f}  accuracy {accuracy:.0%}")
     draw_moons(model, points, labels, "moons.png")
     print("wrote moons.png")
