@@ -1,0 +1,1203 @@
+"""makemore: data, every model and its pieces against independent references, sampling, runs, faults.
+
+Most runs call main(argv) in this process; a kill, a signal and an import have a real process each.
+"""
+
+import contextlib
+import csv
+import io
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from makemore import makemore as mm
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "makemore" / "makemore.py"
+TYPES = list(mm.MODELS)
+LEARNED = [name for name in TYPES if name != "ngram"]
+SIZES = {"n_layer": 2, "n_head": 2, "n_embd": 8, "n_embd2": 8}
+TINY = ["--n-layer", "2", "--n-head", "2", "--n-embd", "8", "--n-embd2", "8", "-b", "8"]
+
+
+def make_words(number=60, seed=0):
+    """Different words of one to seven letters out of a-e."""
+    chance = random.Random(seed)
+    words = {}
+    while len(words) < number:
+        words["".join(chance.choices("abcde", [5, 4, 3, 2, 1], k=chance.randint(1, 7)))] = None
+    return list(words)
+
+
+WORDS = make_words()
+VOCAB = mm.Vocab("abcde")
+
+
+def make_model(name, seed=0, **values):
+    """A model with random weights and running statistics, so that nothing hides behind a zero or a one."""
+    config = mm.configure(name, **SIZES | values)
+    config.vocab_size = len(VOCAB)
+    config.block_size = config.block_size or 8
+    torch.manual_seed(seed)
+    model = mm.MODELS[name](config)
+    if name == "ngram":
+        data = mm.Words(WORDS, VOCAB)
+        model.fit(*data.batch(torch.arange(len(data))))
+        model.alpha.fill_(0.3)
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.5)
+    for key, value in model.named_buffers():
+        if "running" in key:
+            value.copy_(torch.rand_like(value) + 0.5)
+    return model.eval()
+
+
+def snapshot(folder):
+    """{path: content} of all that lies under a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(Path(folder).rglob("*"))
+    }
+
+
+def start(*arguments, **options):
+    """A real process of the command line, with as many threads as here."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options,
+    )  # fmt: skip
+
+
+def finish(process):
+    """(status, stdout, stderr) of a process."""
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def go(*arguments):
+    """main(argv) in this process; what it prints goes nowhere. Returns the status."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return mm.main([str(argument) for argument in arguments])
+
+
+def saved(folder):
+    """The content of a checkpoint: it must load without trust."""
+    return torch.load(Path(folder) / "model.pt", weights_only=True)
+
+
+def assert_same_run(one, other):
+    """Two work folders hold bit-identical weights, best weights, and logs (but for the seconds)."""
+    a, b = saved(one), saved(other)
+    for left, right in ((a["model"], b["model"]), (a["progress"]["best"], b["progress"]["best"])):
+        assert left.keys() == right.keys()
+        for key in left:
+            assert torch.equal(left[key], right[key]), key
+    assert a["progress"]["losses"] == b["progress"]["losses"]
+    assert a["progress"]["best_step"] == b["progress"]["best_step"]
+    logs = [
+        [(r["step"], r["train_loss"], r["val_loss"]) for r in read_log(folder)] for folder in (one, other)
+    ]
+    assert logs[0] == logs[1]
+
+
+def read_log(folder):
+    with open(Path(folder) / "log.csv", newline="") as f:
+        return list(csv.DictReader(f))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Every test runs in an empty folder with one word list."""
+    monkeypatch.chdir(tmp_path)
+    Path("words.txt").write_text("\n".join(WORDS) + "\n")
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """A folder with a short run of every type, made by one real process, and what that printed."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "words.txt").write_text("\n".join(WORDS) + "\n")
+    process = start("-i", "words.txt", "-o", "out", "--type", "all", "--max-steps", 6, *TINY, cwd=folder)
+    status, out, err = finish(process)
+    assert (status, err) == (0, "")
+    (folder / "printed.txt").write_text(out)
+    return folder
+
+
+@pytest.fixture
+def trained(runs):
+    """A fresh copy of a short run: trained("mlp") is its work folder."""
+
+    def copy(name, to="out"):
+        shutil.copytree(runs / "out" / name, to)
+        return Path(to)
+
+    return copy
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Data
+
+
+def test_encode_and_decode_are_inverse_for_any_characters():
+    vocab = mm.Vocab("zebra crossing éß漢字🐍")
+    assert len(vocab) == len(set("zebra crossing éß漢字🐍")) + 1
+    for word in ("zebra", "é ß", "字🐍漢"):
+        tokens = vocab.encode(word)
+        assert min(tokens) >= 1 and max(tokens) < len(vocab)
+        assert vocab.decode(tokens) == word
+    assert vocab.decode([0]) == "."
+
+
+def test_a_vocabulary_is_told_in_runs_of_letters():
+    assert str(mm.Vocab("abcdefghijklmnopqrstuvwxyz")) == "a-z"
+    assert str(mm.Vocab("abcxyé")) == "a-cxyé"
+
+
+def test_a_batch_holds_every_word_with_its_boundaries_and_padding():
+    data = mm.Words(WORDS, VOCAB)
+    index = torch.tensor([3, 17, 0, len(WORDS) - 1])
+    x, y = data.batch(index)
+    longest = max(len(WORDS[i]) for i in index)
+    assert x.shape == y.shape == (4, longest + 1)
+    for row, i in enumerate(index.tolist()):
+        word = [" abcde".index(letter) for letter in WORDS[i]]
+        padding = longest - len(word)
+        assert x[row].tolist() == [0, *word] + [0] * padding
+        assert y[row].tolist() == [*word, 0] + [-1] * padding
+
+
+def test_an_epoch_visits_every_word_once_in_an_order_of_its_own():
+    data = mm.Words(WORDS, VOCAB)
+    epochs = []
+    for epoch in range(3):
+        seen = []
+        for step in range(epoch * 6, epoch * 6 + 6):
+            _, y = data.training_batch(step, 10, seed=1)
+            seen += [VOCAB.decode(row[row > 0].tolist()) for row in y]
+        epochs.append(seen)
+        assert sorted(seen) == sorted(WORDS)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_a_training_batch_depends_on_step_and_seed_alone():
+    one, other = mm.Words(WORDS, VOCAB), mm.Words(WORDS, VOCAB)
+    other.training_batch(40, 10, seed=1)
+    for step in (0, 5, 7, 30):
+        assert torch.equal(one.training_batch(step, 10, seed=1)[0], other.training_batch(step, 10, seed=1)[0])
+    first = [one.training_batch(step, 10, seed=seed)[1].sum().item() for seed in (1, 2) for step in range(6)]
+    assert first[:6] != first[6:]
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it():
+    x, _ = mm.Words(WORDS[:12], VOCAB).training_batch(0, 100, seed=1)
+    assert len(x) == 12
+
+
+def test_the_split_is_80_10_10_disjoint_complete_and_the_same_for_every_seed():
+    torch.manual_seed(1)
+    parts = mm.split(WORDS)
+    torch.manual_seed(2)
+    assert mm.split(WORDS) == parts
+    assert {name: len(part) for name, part in parts.items()} == {"training": 48, "validation": 6, "test": 6}
+    assert sorted(word for part in parts.values() for word in part) == sorted(WORDS)
+    assert parts["training"] != [word for word in WORDS if word in parts["training"]], "not shuffled"
+
+
+# ------------------------------------------------------------------------------------------------------------
+# The models against independent references
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_a_change_at_a_place_moves_no_score_before_it(name):
+    model = make_model(name)
+    x = torch.tensor([[0, 1, 2, 3, 4, 5], [0, 5, 1, 1, 2, 4]])
+    with torch.no_grad():
+        before = model(x)
+        for t in range(1, 6):
+            changed = x.clone()
+            changed[:, t] = changed[:, t] % 5 + 1
+            after = model(changed)
+            assert torch.allclose(after[:, :t], before[:, :t], atol=1e-6)
+            assert not torch.allclose(after[:, t], before[:, t], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_a_score_at_evaluation_depends_neither_on_padding_nor_on_the_other_words(name):
+    model = make_model(name)
+    data = mm.Words(["abc", "deabcde", "b"], VOCAB)
+    with torch.no_grad():
+        together = model(data.batch(torch.arange(3))[0])
+        for i, length in enumerate((4, 8, 2)):
+            alone = model(data.batch(torch.tensor([i]))[0])
+            assert torch.allclose(together[i, :length], alone[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
+def test_ngram_is_the_smoothed_ratio_of_counts_also_for_letters_never_seen_together(n):
+    model = make_model("ngram", block_size=n)
+    counts, totals = Counter(), Counter()
+    for word in WORDS:
+        padded = "." * n + word + "."
+        for i in range(n, len(padded)):
+            counts[padded[i - n : i], padded[i]] += 1
+            totals[padded[i - n : i]] += 1
+    for word in ("abcabca", "eeeeeee", "d", WORDS[5]):
+        logits = model(torch.tensor([[0, *VOCAB.encode(word)]]))[0].double()
+        assert torch.allclose(logits.exp().sum(1), torch.ones(len(word) + 1, dtype=torch.double), atol=1e-5)
+        padded = "." * n + word
+        for t in range(len(word) + 1):
+            context = padded[t : t + n]
+            for k, letter in enumerate(".abcde"):
+                expected = (counts[context, letter] + 0.3) / (totals[context] + 0.3 * 6)
+                assert logits[t, k].exp().item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_ngram_training_takes_the_alpha_of_the_best_validation_loss_and_prints_all_five(capsys):
+    words = make_words(300)
+    model, vocab, _ = mm.train(words, mm.configure("ngram", block_size=3))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("alpha")]
+    tried = {float(row[1]): float(row[3]) for row in rows}
+    assert len(tried) == 5
+    assert model.alpha.item() == pytest.approx(min(tried, key=tried.get))
+    data = mm.Words(mm.split(words)["validation"], vocab)
+    for alpha, loss in tried.items():
+        model.alpha.fill_(alpha)
+        assert mm.evaluate(model, data)[0] == pytest.approx(loss, abs=1e-4)
+    counted = set(mm.split(words)["training"])
+    ends = sum(model.counts).item()
+    assert ends == sum(len(word) + 1 for word in counted), "it counts the training words and no others"
+
+
+def test_bigram_scores_are_the_row_of_the_last_letter():
+    model = make_model("bigram")
+    x = torch.tensor([[0, 3, 1, 4]])
+    one_hot = F.one_hot(x, len(VOCAB)).float()
+    assert torch.allclose(model(x), one_hot @ model.table.weight)
+
+
+def test_mlp_is_two_layers_on_the_last_letters_laid_end_to_end():
+    model = make_model("mlp", block_size=3)
+    word = [0, 2, 5, 1, 4]
+    hidden = model.layers[0]
+    for t in range(len(word)):
+        context = ([0, 0, 0] + word)[t + 1 : t + 4]
+        vector = torch.cat([model.embed.weight[token] for token in context])
+        expected = model.head.weight @ torch.tanh(hidden.weight @ vector + hidden.bias) + model.head.bias
+        assert torch.allclose(model(torch.tensor([word]))[0, t], expected, atol=1e-5)
+
+
+def test_batch_norm_agrees_with_pytorch_in_training_running_statistics_and_evaluation():
+    torch.manual_seed(0)
+    ours, theirs = mm.BatchNorm(5, momentum=0.1).double(), nn.BatchNorm1d(5, momentum=0.1).double()
+    with torch.no_grad():
+        ours.gain.normal_()
+        ours.bias.normal_()
+        theirs.weight.copy_(ours.gain)
+        theirs.bias.copy_(ours.bias)
+    for _ in range(3):
+        x = torch.randn(7, 5, dtype=torch.double) * 3 + 1
+        left, right = x.clone().requires_grad_(), x.clone().requires_grad_()
+        a, b = ours(left), theirs(right)
+        assert torch.allclose(a, b, atol=1e-12)
+        a.square().sum().backward()
+        b.square().sum().backward()
+        assert torch.allclose(left.grad, right.grad, atol=1e-10)
+        assert torch.allclose(ours.running_mean, theirs.running_mean, atol=1e-12)
+        assert torch.allclose(ours.running_var, theirs.running_var, atol=1e-12)
+    ours.eval()
+    theirs.eval()
+    assert torch.allclose(ours(x), theirs(x), atol=1e-12)
+    assert torch.allclose(ours(x[:1]), theirs(x[:1]), atol=1e-12)
+
+
+def test_batch_norm_leaves_padded_places_out_of_its_statistics():
+    torch.manual_seed(0)
+    ours, theirs = mm.BatchNorm(4, momentum=0.2), nn.BatchNorm1d(4, momentum=0.2)
+    x = torch.randn(3, 6, 4)
+    real = torch.rand(3, 6) > 0.4
+    out = ours(x, real)
+    assert torch.allclose(out[real], theirs(x[real]), atol=1e-6)
+    assert torch.allclose(ours.running_mean, theirs.running_mean, atol=1e-6)
+    assert torch.allclose(ours.running_var, theirs.running_var, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["batchnorm", "ninja", "wavenet"])
+def test_padding_moves_no_running_statistic_of_a_network(name):
+    x, _ = mm.Words(["abc", "deabc", "b"], VOCAB).batch(torch.arange(3))
+    states = []
+    for padding in (0, 4):
+        model = make_model(name).train()
+        model(F.pad(x, (0, padding)))
+        states.append({key: value for key, value in model.state_dict().items() if "running" in key})
+    assert states[0]
+    for key in states[0]:
+        assert torch.allclose(states[0][key], states[1][key], atol=1e-6), key
+
+
+def test_batchnorm_is_linear_norm_tanh_layers_on_the_last_letters():
+    model = make_model("batchnorm", block_size=3)
+    word = [0, 2, 5, 1, 4]
+    for t in range(len(word)):
+        h = torch.cat([model.embed.weight[token] for token in ([0, 0, 0] + word)[t + 1 : t + 4]])
+        for linear, norm in zip(model.linears, model.norms):
+            h = linear.weight @ h
+            h = (h - norm.running_mean) / (norm.running_var + 1e-5).sqrt() * norm.gain + norm.bias
+            h = torch.tanh(h)
+        expected = model.head.weight @ h + model.head.bias
+        assert torch.allclose(model(torch.tensor([word]))[0, t], expected, atol=1e-5)
+
+
+def test_ninja_gradients_are_those_of_autograd(capsys):
+    model = make_model("ninja", n_layer=3, block_size=4).double().train()
+    data = mm.Words(WORDS, VOCAB)
+    x, y = data.batch(torch.arange(20))
+    loss = model.forward_backward(x, y)
+    by_hand = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    logits = model(x)
+    expected = F.cross_entropy(logits[y >= 0], y[y >= 0])
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    largest = 0.0
+    for name, p in model.named_parameters():
+        bound = 1e-9 * max(1, p.grad.abs().max().item())
+        assert p.grad.abs().max() > 1e-6, name
+        assert (by_hand[name] - p.grad).abs().max().item() <= bound, name
+        largest = max(largest, (by_hand[name] - p.grad).abs().max().item())
+    capsys.readouterr()
+    worst = mm.compare_gradients(model, (x, y))
+    table = capsys.readouterr().out
+    assert worst <= 1e-9
+    assert all(name in table for name in by_hand)
+
+
+def test_compare_gradients_reports_a_wrong_gradient():
+    class Wrong(mm.Ninja):
+        def forward_backward(self, x, y):
+            loss = super().forward_backward(x, y)
+            self.embed.weight.grad[1, 0] += 0.5  # the first in the table, so that no later one may hide it
+            return loss
+
+    config = mm.configure("ninja", **SIZES)
+    config.vocab_size = len(VOCAB)
+    data = mm.Words(WORDS, VOCAB)
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert mm.compare_gradients(Wrong(config), data.batch(torch.arange(9))) == pytest.approx(
+            0.5, abs=1e-3
+        )
+
+
+@pytest.mark.parametrize("n", [2, 8])
+def test_wavenet_scores_are_those_of_the_plain_tree_on_every_window(n):
+    model = make_model("wavenet", block_size=n)
+    x, y = mm.Words(WORDS, VOCAB).batch(torch.arange(len(WORDS)))
+    logits = model(x)
+    for row, t in torch.nonzero(y >= 0).tolist():
+        window = torch.cat([torch.zeros(n, dtype=torch.int64), x[row]])[t + 1 : t + 1 + n]
+        h = model.embed.weight[window]  # (nodes, channels)
+        for linear, norm in zip(model.linears, model.norms):
+            h = h.reshape(len(h) // 2, -1) @ linear.weight.T
+            h = (h - norm.running_mean) / (norm.running_var + 1e-5).sqrt() * norm.gain + norm.bias
+            h = torch.tanh(h)
+        assert len(h) == 1
+        expected = model.head.weight @ h[0] + model.head.bias
+        assert torch.allclose(logits[row, t], expected, atol=1e-4)
+
+
+def test_bow_adds_the_mean_of_all_letters_so_far():
+    model = make_model("bow")
+    word = [0, 2, 5, 1, 4]
+    vectors = [model.embed.weight[token] + model.position.weight[t] for t, token in enumerate(word)]
+    for t in range(len(word)):
+        mean = sum(vectors[: t + 1]) / (t + 1)
+        h = vectors[t] + mean
+        h = h + model.mlp(h)
+        expected = model.head.weight @ h + model.head.bias
+        assert torch.allclose(model(torch.tensor([word]))[0, t], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name, reference", [("rnn", nn.RNN), ("gru", nn.GRU), ("lstm", nn.LSTM)])
+def test_recurrent_cells_agree_with_pytorch(name, reference):
+    model = make_model(name, n_embd=6, n_embd2=5)
+    theirs = reference(6, 5, batch_first=True)
+    with torch.no_grad():
+        theirs.weight_ih_l0.copy_(model.from_input.weight)
+        theirs.bias_ih_l0.copy_(model.from_input.bias)
+        theirs.weight_hh_l0.copy_(model.from_state.weight)
+        theirs.bias_hh_l0.copy_(model.from_state.bias)
+        x, _ = mm.Words(WORDS, VOCAB).batch(torch.arange(9))
+        expected = model.head(theirs(model.embed(x))[0])
+        assert torch.allclose(model(x), expected, atol=1e-5)
+
+
+def test_attention_agrees_with_pytorch():
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 4, 7, 5, dtype=torch.double).unbind()
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    assert torch.allclose(mm.attention(q, k, v), expected, atol=1e-12)
+
+
+def test_transformer_is_blocks_of_masked_attention_and_mlp_written_out_with_loops():
+    model = make_model("transformer", n_layer=2, n_head=2, n_embd=8)
+
+    def normalized(x, norm):
+        return (x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt() * norm.weight + norm.bias
+
+    word = [0, 2, 5, 1, 4]
+    h = [model.embed.weight[token] + model.position.weight[t] for t, token in enumerate(word)]
+    for block in model.blocks:
+        qkv = [block.qkv.weight @ normalized(x, block.norm1) + block.qkv.bias for x in h]
+        mixed = []
+        for t in range(len(word)):
+            heads = []
+            for head in range(2):
+                query, key, value = (slice(8 * part + 4 * head, 8 * part + 4 * head + 4) for part in range(3))
+                scores = torch.stack([qkv[t][query] @ qkv[s][key] / 2 for s in range(t + 1)])
+                weights = scores.exp() / scores.exp().sum()
+                heads.append(sum(weights[s] * qkv[s][value] for s in range(t + 1)))
+            mixed.append(h[t] + block.proj.weight @ torch.cat(heads) + block.proj.bias)
+        h = []
+        for x in mixed:
+            up = block.up.weight @ normalized(x, block.norm2) + block.up.bias
+            gelu = 0.5 * up * (1 + torch.tanh(math.sqrt(2 / math.pi) * (up + 0.044715 * up**3)))
+            h.append(x + block.down.weight @ gelu + block.down.bias)
+    expected = torch.stack([model.head.weight @ normalized(x, model.norm) for x in h])
+    assert torch.allclose(model(torch.tensor([word]))[0], expected, atol=1e-4)
+
+
+def test_dropout_acts_in_training_only():
+    model = make_model("transformer", dropout=0.5)
+    x, _ = mm.Words(WORDS, VOCAB).batch(torch.arange(4))
+    assert torch.equal(model(x), model(x))
+    model.train()
+    assert not torch.allclose(model(x), model(x))
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_fresh_model_begins_near_a_uniform_guess(name):
+    config = mm.configure(name)
+    config.vocab_size, config.block_size = len(VOCAB), config.block_size or 8
+    torch.manual_seed(0)
+    x, y = mm.Words(WORDS, VOCAB).batch(torch.arange(len(WORDS)))
+    assert mm.loss_of(mm.MODELS[name](config)(x), y).item() == pytest.approx(math.log(6), abs=0.2)
+
+
+def test_loss_is_the_mean_of_minus_log_probability_of_the_targets_without_padding():
+    torch.manual_seed(0)
+    logits = torch.randn(3, 5, 6)
+    y = torch.tensor([[1, 2, 0, -1, -1], [5, 0, -1, -1, -1], [1, 1, 1, 1, 0]])
+    losses = torch.zeros(3, 5)
+    for row in range(3):
+        for t in range(5):
+            if y[row, t] >= 0:
+                scores = [math.exp(score) for score in logits[row, t].tolist()]
+                losses[row, t] = -math.log(scores[y[row, t]] / sum(scores))
+    assert mm.loss_of(logits, y).item() == pytest.approx(losses.sum().item() / 10, rel=1e-5)
+    assert torch.allclose(mm.loss_of(logits, y, reduction="none"), losses, atol=1e-5)
+
+
+def test_evaluate_gives_the_mean_over_letters_and_the_standard_error_over_words():
+    words = make_words(1500)  # more than one batch of evaluation
+    model = make_model("rnn")
+    data = mm.Words(words, VOCAB)
+    sums, lengths = [], []
+    for word in words:
+        tokens = VOCAB.encode(word)
+        with torch.no_grad():
+            log_probs = model(torch.tensor([[0, *tokens]]))[0].log_softmax(1).double()
+        sums.append(-sum(log_probs[t, token].item() for t, token in enumerate([*tokens, 0])))
+        lengths.append(len(tokens) + 1)
+    sums, lengths = np.array(sums), np.array(lengths)
+    mean = sums.sum() / lengths.sum()
+    residual = sums - mean * lengths
+    error = np.sqrt((residual**2).mean() / len(words)) / lengths.mean()  # Cochran 1977, ratio estimator
+    assert mm.evaluate(model, data) == pytest.approx((mean, error), rel=1e-4)
+
+
+def test_evaluate_uses_evaluation_mode_and_gives_the_mode_back():
+    model = make_model("batchnorm").train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    data = mm.Words(WORDS, VOCAB)
+    loss = mm.evaluate(model, data)
+    assert model.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert mm.evaluate(model.eval(), data) == loss
+    assert not model.training
+
+
+def test_the_learning_rate_rises_to_its_peak_and_comes_down():
+    config = mm.configure("mlp", max_steps=2000, learning_rate=0.5)
+    rates = [mm.learning_rate(step, config) for step in range(2000)]
+    peak = rates.index(max(rates))
+    assert max(rates) == pytest.approx(0.5, rel=0.1)
+    assert max(rates) <= 0.5
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert 0 < rates[0] < 0.05 and 0 < rates[-1] < 0.05
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Sampling
+
+
+def table_model(rows):
+    """A Bigram over a, b, c with given probabilities: rows["a"] is {".": .., "b": .., ...}, those after an a."""
+    vocab = mm.Vocab("abc")
+    config = mm.configure("bigram")
+    config.vocab_size = len(vocab)
+    model = mm.Bigram(config).eval()
+    with torch.no_grad():
+        for i, letter in enumerate(".abc"):
+            for j, following in enumerate(".abc"):
+                model.table.weight[i, j] = math.log(rows[letter].get(following, 0) or 1e-30)
+    return model, vocab
+
+
+CHAIN = {
+    ".": {"a": 0.5, "b": 0.3, "c": 0.2},
+    "a": {"b": 0.6, ".": 0.4},
+    "b": {"c": 0.7, ".": 0.3},
+    "c": {".": 1.0},
+}
+
+
+def probability(word, temperature=1.0, top_k=4):
+    """Of a whole word under CHAIN."""
+    product, last = 1.0, "."
+    for letter in word + ".":
+        kept = dict(sorted(CHAIN[last].items(), key=lambda item: -item[1])[:top_k])
+        row = {key: value ** (1 / temperature) for key, value in kept.items()}
+        product *= row.get(letter, 0) / sum(row.values())
+        last = letter
+    return product
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.5}, {"temperature": 2.0}, {"top_k": 2}])
+def test_sampled_words_come_as_often_as_the_model_says(options):
+    model, vocab = table_model(CHAIN)
+    number = 4000
+    counts = Counter(mm.generate(model, vocab, num_samples=number, seed=7, **options))
+    words = ["a", "ab", "abc", "b", "bc", "c"]
+    expected = {word: probability(word, **options) for word in words}
+    assert sum(expected.values()) == pytest.approx(1)
+    assert set(counts) <= set(words)
+    assert sum(counts.values()) == number
+    for word, p in expected.items():
+        assert abs(counts[word] / number - p) <= 4.5 * math.sqrt(p * (1 - p) / number), word
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_greedy_sampling_takes_the_likeliest_letter_of_the_whole_word_so_far(name):
+    model = make_model(name, seed=3)
+    for prompt in ("", "abcdeabcd"):
+        tokens = [0, *VOCAB.encode(prompt)]
+        limit = model.context if name in ("bow", "transformer") else 1000  # places that the model has
+        for _ in range(64):
+            with torch.no_grad():
+                drawn = model(torch.tensor([tokens[-limit:]]))[0, -1].argmax().item()
+            if drawn == 0:
+                break
+            tokens.append(drawn)
+        expected = VOCAB.decode(tokens[1:])
+        assert expected.startswith(prompt)
+        assert mm.generate(model, VOCAB, prompt=prompt, num_samples=2, temperature=0) == [expected] * 2
+        if name != "ngram":  # (whose letters after a context never seen are all the likeliest)
+            assert mm.generate(model, VOCAB, prompt=prompt, num_samples=2, top_k=1) == [expected] * 2
+
+
+def test_a_prompt_is_kept_and_the_word_goes_on_from_it():
+    model, vocab = table_model(CHAIN)
+    assert set(mm.generate(model, vocab, prompt="cca", num_samples=200, seed=1)) == {"cca", "ccab", "ccabc"}
+    assert set(mm.generate(model, vocab, prompt="b" * 100, num_samples=50, seed=1)) == {
+        "b" * 100,
+        "b" * 100 + "c",
+    }
+
+
+def test_the_same_seed_gives_the_same_words_and_another_seed_others():
+    model = make_model("gru")
+    one, same, other = (mm.generate(model, VOCAB, num_samples=10, seed=seed) for seed in (1, 1, 2))
+    assert one == same != other
+    assert mm.generate(model, VOCAB, num_samples=10) != mm.generate(model, VOCAB, num_samples=10)
+
+
+def test_sampling_leaves_the_global_random_state_and_the_mode_alone():
+    model = make_model("transformer").train()
+    before = torch.get_rng_state()
+    mm.generate(model, VOCAB, num_samples=5, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+
+
+def test_every_word_ends_even_if_the_model_never_ends_one():
+    always = {letter: {"a": 1.0} for letter in ".abc"}
+    model, vocab = table_model(always)
+    assert mm.generate(model, vocab, num_samples=3, seed=1) == ["a" * 64] * 3
+    never = {letter: {".": 1.0} for letter in ".abc"}
+    model, vocab = table_model(never)
+    assert mm.generate(model, vocab, num_samples=3, seed=1) == [""] * 3
+
+
+def test_top_k_above_the_vocabulary_keeps_all_letters():
+    model = make_model("mlp")
+    assert mm.generate(model, VOCAB, seed=1, top_k=1000) == mm.generate(model, VOCAB, seed=1)
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_word_nll_is_minus_the_log_probability_of_every_letter(name):
+    model = make_model(name)
+    word = "bacced"
+    pairs = mm.word_nll(model, VOCAB, word)
+    assert [letter for letter, _ in pairs] == list("bacced.")
+    tokens = VOCAB.encode(word)
+    for t, (_, loss) in enumerate(pairs):
+        with torch.no_grad():
+            probabilities = model(torch.tensor([[0, *tokens[:t]]]))[0, -1].softmax(0)
+        assert loss == pytest.approx(-math.log(probabilities[[*tokens, 0][t]].item()), rel=1e-3, abs=1e-4)
+    total = sum(loss for _, loss in pairs)
+    assert total / 7 == pytest.approx(mm.evaluate(model, mm.Words([word], VOCAB))[0], rel=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Runs
+
+
+def test_one_command_trains_every_type_with_a_table_and_a_picture(runs):
+    printed = (runs / "printed.txt").read_text()
+    table = printed[printed.index("validation    test") :]
+    for name in TYPES:
+        assert f"== {name} ==" in printed
+        assert any(line.split()[0] == name for line in table.splitlines() if line.strip())
+        assert {"model.pt", "log.csv", "loss.png"} <= {path.name for path in (runs / "out" / name).iterdir()}
+    assert "uniform guess: ln 6 = 1.79" in printed
+    assert any(path.suffix == ".png" for path in (runs / "out").iterdir())
+    for path in (runs / "out").rglob("*.png"):
+        assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n"), path
+
+
+def test_training_from_python_gives_the_model_of_best_validation_loss_ready_for_use():
+    words = make_words(80)
+    config = mm.configure("mlp", max_steps=150, learning_rate=0.1, batch_size=16)
+    model, vocab, _ = mm.train(words, config, "out", device="cpu", num_samples=3)
+    assert not model.training
+    losses = [float(row["val_loss"]) for row in read_log("out")]
+    assert min(losses) < losses[-1] - 0.01, "this run is meant to overfit"
+    data = mm.Words(mm.split(words)["validation"], vocab)
+    assert mm.evaluate(model, data)[0] == pytest.approx(min(losses), abs=1e-5)
+    loaded, loaded_vocab = mm.load("out")
+    assert not loaded.training
+    assert loaded_vocab.chars == vocab.chars
+    assert mm.evaluate(loaded, data) == mm.evaluate(model, data)
+    assert any(
+        not torch.equal(a, b) for a, b in zip(saved("out")["model"].values(), model.state_dict().values())
+    )
+
+
+@pytest.mark.parametrize("name", ["mlp", "lstm"])
+def test_training_learns(name):
+    words = [a + b + c for a in "abcd" for b in ("bd", "ac", "e") for c in ("ad", "ba", "cc", "eb")]
+    config = mm.configure(name, **SIZES | {"max_steps": 80, "batch_size": 16, "learning_rate": 0.02})
+    mm.train(words, config, "out")
+    log = read_log("out")
+    assert float(log[-1]["train_loss"]) < float(log[0]["train_loss"]) - 0.4
+
+
+def test_ninja_trains_like_batchnorm_since_its_gradients_are_the_same(runs):
+    one, other = saved(runs / "out" / "ninja"), saved(runs / "out" / "batchnorm")
+    assert one["progress"]["losses"] == pytest.approx(other["progress"]["losses"], abs=2e-3)
+
+
+def test_a_run_says_what_it_does(capsys):
+    assert mm.main(["-i", "words.txt", "--type", "mlp", "--max-steps", "10", *TINY]) == 0
+    out = capsys.readouterr().out
+    for part in ("device: cpu", "60 words", "48 training", "6 validation", "6 test", "a-e", "mlp",
+                 "parameters",
+                 "batch-size 8", "seed 3407", "uniform guess: ln 6 = 1.79", "ms a step", "training", "test",
+                 "model.pt"):  # fmt: skip
+        assert part in out, part
+    size = 6 * 8 + (3 * 8 * 8 + 8) + (8 * 6 + 6)
+    assert f"{size:,} parameters" in out
+
+
+def test_samples_are_marked_new_or_by_the_split_that_has_them(capsys):
+    words = [a + b for a in "ab" for b in "cdefgh"]
+    Path("two.txt").write_text("\n".join(words))
+    assert mm.main(["-i", "two.txt", "--type", "ngram", "--block-size", "2", "--num-samples", "300"]) == 0
+    marked = {}
+    for line in capsys.readouterr().out.splitlines():
+        mark, _, names = line.strip().partition(": ")
+        if mark in ("new", "in training", "in validation", "in test"):
+            marked[mark.removeprefix("in ")] = set(names.split(", "))
+    for name, part in mm.split(words).items():
+        assert marked.pop(name, set()) <= set(part)
+    assert set(marked) <= {"new"}
+    assert not marked["new"] & set(words)
+
+
+def test_the_log_has_a_row_per_evaluation_under_its_header(trained):
+    out = trained("mlp")
+    assert (out / "log.csv").read_text().splitlines()[0] == "step,seconds,train_loss,val_loss"
+    rows = read_log(out)
+    assert [int(row["step"]) for row in rows] == sorted({int(row["step"]) for row in rows})
+    assert (rows[0]["step"], rows[-1]["step"]) == ("0", "6")
+    seconds = [float(row["seconds"]) for row in rows]
+    assert seconds == sorted(seconds) and seconds[0] == 0 < seconds[-1]
+    for row in rows:
+        assert 1.0 < float(row["train_loss"]) < 3.0 and 1.0 < float(row["val_loss"]) < 3.0
+
+
+def test_the_losses_of_the_log_are_of_evaluation_mode():
+    go("-i", "words.txt", "--type", "batchnorm", "--max-steps", "3", *TINY)
+    content = saved("out")
+    model = mm.BatchNormMLP(mm.Config(**content["config"]))
+    model.load_state_dict(content["model"])
+    data = mm.Words(mm.split(WORDS)["validation"], VOCAB)
+    assert mm.evaluate(model.eval(), data)[0] == pytest.approx(
+        float(read_log("out")[-1]["val_loss"]), abs=2e-6
+    )
+
+
+def test_a_checkpoint_holds_plain_types_only(runs):
+    plain = (int, float, str, bool, type(None), torch.Tensor)
+
+    def check(value):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                assert isinstance(key, (str, int))
+                check(inner)
+        elif isinstance(value, (list, tuple)):
+            for inner in value:
+                check(inner)
+        else:
+            assert isinstance(value, plain), type(value)
+
+    for name in TYPES:
+        check(dict(saved(runs / "out" / name)))
+
+
+def test_a_fresh_run_moves_the_files_of_earlier_ones_aside(trained, capsys):
+    out = trained("bigram")
+    first = snapshot(out)
+    go("-i", "words.txt", "--type", "mlp", "--max-steps", "2", *TINY, "-o", out)
+    second = snapshot(out)
+    assert saved(out)["config"]["type"] == "mlp"
+    mm.main(["-i", "words.txt", "--type", "gru", "--max-steps", "2", *TINY, "-o", str(out)])
+    assert "model.2.pt" in capsys.readouterr().out
+    third = snapshot(out)
+    for name in ("model", "log", "loss"):
+        suffix = {"model": ".pt", "log": ".csv", "loss": ".png"}[name]
+        assert third[f"{name}.1{suffix}"] == second[f"{name}.1{suffix}"] == first[f"{name}{suffix}"]
+        assert third[f"{name}.2{suffix}"] == second[f"{name}{suffix}"]
+    assert saved(out)["config"]["type"] == "gru"
+
+
+def test_the_seed_decides_the_run():
+    for out, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert (
+            go("-i", "words.txt", "--type", "rnn", "--max-steps", "3", *TINY, "-o", out, "--seed", seed) == 0
+        )
+    assert_same_run("a", "b")
+    assert not torch.equal(saved("a")["model"]["head.weight"], saved("c")["model"]["head.weight"])
+
+
+def test_duplicates_are_dropped_before_the_split_and_said(capsys):
+    Path("twice.txt").write_text("\n".join(WORDS + WORDS[:7]))
+    assert mm.main(["-i", "twice.txt", "--type", "ngram"]) == 0
+    out = capsys.readouterr().out
+    assert "7 duplicates dropped" in out
+    assert "60 words" in out
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Stopping and going on
+
+
+def wait_for_rows(folder, number, process):
+    """Until log.csv has so many rows."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if len((Path(folder) / "log.csv").read_text().splitlines()) > number:
+                return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    raise AssertionError("no log appeared")
+
+
+def test_resuming_a_finished_run_changes_no_weight(trained):
+    out = trained("gru")
+    before = saved(out)["model"]
+    assert go("--resume", "-o", out) == 0
+    after = saved(out)["model"]
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert saved(out)["progress"]["step"] == 6
+
+
+def test_a_write_that_is_killed_leaves_the_old_or_the_new_file():
+    path = Path("file.bin").resolve()
+    contents = [letter * 2_000_000 for letter in (b"a", b"b")]
+    for i in range(8):
+        mm.write_file(path, contents[0])
+        before = path.stat().st_mtime_ns
+        child = os.fork()
+        while child == 0:
+            mm.write_file(path, contents[1])
+            mm.write_file(path, contents[0])
+        deadline = time.monotonic() + 10
+        while path.stat().st_mtime_ns == before and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.002 * i)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert path.stat().st_mtime_ns != before, "the child never wrote"
+        assert path.read_bytes() in contents
+
+
+@pytest.mark.parametrize("name", ["mlp", "ninja"])
+def test_a_loss_that_is_no_number_ends_the_run_with_the_last_good_checkpoint_kept(name, capsys):
+    status = mm.main(["-i", "words.txt", "--type", name, "--max-steps", "400", "-l", "1e38", *TINY])
+    err = capsys.readouterr().err
+    assert status == 1
+    assert err.startswith("makemore: ") and err.count("\n") == 1 and "learning-rate" in err
+    assert all(value.isfinite().all() for value in saved("out")["model"].values())
+    model, vocab = mm.load("out")
+    assert len(mm.generate(model, vocab, num_samples=3)) == 3
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Faults
+
+
+def refuse(capsys, arguments, *parts):
+    """main refuses: status 2, one sentence with `parts` on stderr, nothing on disk changed."""
+    capsys.readouterr()
+    before = snapshot(".")
+    status = mm.main([str(argument) for argument in arguments])
+    err = capsys.readouterr().err
+    assert status == 2, err
+    assert err.startswith("makemore: "), err
+    assert err.count("\n") == 1 and err.endswith("\n"), err
+    for part in parts:
+        assert str(part) in err, err
+    assert snapshot(".") == before
+
+
+INPUTS = {
+    "a directory": (None, ["directory"]),
+    "a binary file": (b"PK\x03\x04abc\0\0\0", ["binary", "7"]),
+    "no UTF-8": (b"emma\nolivia\nzo\xeb\n", ["UTF-8", "offset 14"]),
+    "an empty file": (b"", ["empty"]),
+    "blank lines only": (b"\n  \n\t\n\r\n", ["blank"]),
+    "nine words": (b"a\nb\nc\nd\ne\nf\ng\nh\ni\n", ["9", "10"]),
+    "nine different words": (b"a\nb\nc\nd\ne\nf\ng\nh\ni\n" * 9, ["9", "10"]),
+}
+
+
+@pytest.mark.parametrize("what", INPUTS)
+def test_input_that_is_no_word_list_is_refused(what, capsys):
+    content, parts = INPUTS[what]
+    if content is None:
+        Path("input").mkdir()
+    else:
+        Path("input").write_bytes(content)
+    refuse(capsys, ["-i", "input"], "input" if "nine" not in what else "", *parts)
+
+
+def test_a_missing_file_is_refused_with_the_three_places_that_were_looked_at(capsys):
+    refuse(capsys, ["-i", "nowhere.txt"], "nowhere.txt", Path.cwd(), ROOT / "makemore", ROOT / "data")
+    refuse(capsys, ["-i", "no/where.txt"], "no/where.txt")
+
+
+def test_a_bare_name_is_found_in_the_working_directory_first_and_then_in_data(capsys):
+    assert mm.find_file("names.txt").resolve() == ROOT / "data" / "names.txt"
+    Path("names.txt").write_text("\n".join(WORDS))
+    assert mm.find_file("names.txt").resolve() == Path("names.txt").resolve()
+
+
+@pytest.mark.parametrize("flag", ["--sample-only", "--resume"])
+def test_going_on_without_a_checkpoint_is_refused(flag, capsys):
+    refuse(capsys, [flag], "out", "train")
+    Path("out").mkdir()
+    refuse(capsys, [flag], "out", "train")
+
+
+@pytest.mark.parametrize("flag", ["--sample-only", "--resume"])
+def test_a_damaged_or_foreign_checkpoint_is_refused(flag, trained, capsys):
+    out = trained("mlp")
+    whole = (out / "model.pt").read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:-30], b"", b"hello\n", os.urandom(5000)):
+        (out / "model.pt").write_bytes(content)
+        refuse(capsys, [flag], "model.pt")
+    for foreign in ({"state": 1}, [1, 2], {"format": "another"}):
+        torch.save(foreign, out / "model.pt")
+        refuse(capsys, [flag], "model.pt")
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(capsys):
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, ("evil",))
+
+    Path("out").mkdir()
+    torch.save({"format": "makemore 1", "config": Evil()}, "out/model.pt")
+    refuse(capsys, ["--sample-only"], "model.pt")
+
+
+@pytest.mark.parametrize("flag", ["--sample-only", "--resume"])
+def test_a_checkpoint_of_another_type_is_refused(flag, trained, capsys):
+    trained("mlp")
+    refuse(capsys, [flag, "--type", "gru"], "mlp", "gru")
+
+
+def test_flags_that_contradict_the_checkpoint_are_refused(trained, capsys):
+    trained("mlp")
+    for flag, value in (("--n-embd", 9), ("--n-embd2", 9), ("--block-size", 4), ("-b", 9), ("-l", 0.5),
+                        ("-w", 0.5), ("--seed", 8)):  # fmt: skip
+        refuse(capsys, ["--resume", flag, value], value)
+    refuse(capsys, ["--resume", "--max-steps", "3"], "3", "6")
+    refuse(capsys, ["--sample-only", "--n-embd", 9], "--n-embd")
+
+
+def test_another_number_of_threads_is_refused_on_resume(trained, capsys):
+    out = trained("mlp")
+    content = saved(out)
+    content["threads"] = torch.get_num_threads() + 1
+    torch.save(content, out / "model.pt")
+    refuse(capsys, ["--resume"], content["threads"], "threads", f"OMP_NUM_THREADS={content['threads']}")
+    assert go("--sample-only") == 0
+
+
+def test_a_prompt_with_characters_that_the_model_never_saw_is_refused(trained, capsys):
+    trained("mlp")
+    refuse(capsys, ["--sample-only", "--prompt", "abx"], "x", "it knows a-e")
+    refuse(capsys, ["--sample-only", "--prompt", "a\nb"], "it knows a-e")
+    refuse(capsys, ["--sample-only", "--prompt", "é🐍\udcff"], "it knows a-e")
+    refuse(capsys, ["--resume", "--prompt", "A"], "'A'")
+    refuse(capsys, ["-i", "words.txt", "--prompt", "A"], "'A'")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--type", "transformer", "--n-embd", "30", "--n-head", "4"],
+        ["--type", "wavenet", "--block-size", "6"],
+        ["--type", "wavenet", "--block-size", "1"],
+        ["--type", "bigram", "--block-size", "2", "--max-steps", "1"],
+        ["--type", "ngram", "--block-size", "9"],
+        ["--type", "transformer", "--block-size", "3"],
+        *[[flag, value] for value in ("0", "-1") for flag in ("--n-layer", "--n-head", "--n-embd", "-b")],
+        *[["--type", "mlp", flag, value] for value in ("0", "-1") for flag in ("--n-embd2", "--block-size")],
+        ["--max-steps", "0"],
+        ["--max-steps", "-2"],
+        ["--num-samples", "0"],
+        ["--num-samples", "-1"],
+        ["--top-k", "0"],
+        ["--top-k", "-2"],
+        ["--temperature", "-0.5"],
+        ["--temperature", "nan"],
+        ["-l", "-1"],
+        ["-l", "nan"],
+        ["-l", "inf"],
+        ["-w", "-1"],
+        ["--device", "abacus"],
+        ["--device", "cuda:77"],
+        ["--type", "all", "--n-embd", "30"],
+        ["--type", "all", "--max-steps", "-1"],
+        ["--type", "all", "--resume"],
+        ["--type", "all", "--sample-only"],
+    ],
+    ids=" ".join,
+)
+def test_values_that_make_no_sense_are_refused(arguments, capsys):
+    refuse(
+        capsys, ["-i", "words.txt", *arguments], arguments[-1].lstrip("-") if arguments[-1] != "-1" else ""
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--type", "gpt5"], ["--n-layer", "two"], ["--no-such-flag"], ["--seed"], ["--seed", "9" * 30]],
+)
+def test_flags_that_cannot_be_read_are_refused_in_one_line(arguments, capsys):
+    refuse(capsys, ["-i", "words.txt", *arguments], arguments[0])
+
+
+def test_a_diagnosis_of_a_type_without_tanh_layers_is_refused_before_anything_is_moved(trained, capsys):
+    trained("mlp")
+    refuse(capsys, ["-i", "words.txt", "--type", "bigram", "--diagnose"], "--diagnose", "bigram")
+    refuse(capsys, ["-i", "words.txt", "--type", "all", "--diagnose"], "--diagnose")
+
+
+def test_a_very_small_temperature_is_greedy(trained, capsys):
+    out = trained("mlp")
+    model, vocab = mm.load(out)
+    greedy = mm.generate(model, vocab, num_samples=3, temperature=0)
+    assert mm.generate(model, vocab, num_samples=3, temperature=1e-45) == greedy
+    assert len(mm.generate(model, vocab, num_samples=3, temperature=1e30)) == 3
+
+
+def test_an_output_folder_that_cannot_be_is_refused(capsys):
+    Path("file").write_text("mine")
+    for out in ("file", "file/below"):
+        refuse(capsys, ["-i", "words.txt", "--type", "bigram", "-o", out], out)
+
+
+LISTS = {
+    "CRLF": "\r\n".join(WORDS).encode(),
+    "a byte-order mark": b"\xef\xbb\xbf" + "\n".join(WORDS).encode(),
+    "no newline at the end, blank lines between": "\n\n".join(WORDS).encode(),
+    "white space around words": "".join(f"  {word}\t\n" for word in WORDS).encode(),
+}
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_files_of_other_systems_hold_the_same_words(what):
+    Path("input").write_bytes(LISTS[what])
+    assert mm.read_words("input") == WORDS
+
+
+UNUSUAL = {
+    "accents": [word.replace("a", "é").replace("b", "ß") for word in WORDS],
+    "CJK": [word.replace("a", "漢").replace("b", "字").replace("c", "語") for word in WORDS],
+    "emoji": [word.replace("a", "🐍").replace("b", "😀") for word in WORDS],
+    "spaces inside": [word + " of " + word for word in WORDS],
+    "one letter": list("abcdefghij"),
+    "all of one length": [f"{number:04d}" for number in range(50)],
+    "markup of pictures": [word.replace("a", "$").replace("b", "\\").replace("c", "_") for word in WORDS],
+}
+
+
+@pytest.mark.parametrize("what", UNUSUAL)
+def test_words_of_any_characters_train_and_sample(what, capsys):
+    words = UNUSUAL[what]
+    Path("input").write_text("\n".join(words), encoding="utf-8")
+    model = "bigram" if "pictures" in what else "mlp"
+    assert mm.main(["-i", "input", "--type", model, "--max-steps", "2", *TINY]) == 0
+    capsys.readouterr()
+    prompt = words[0][:2]
+    assert mm.main(["--sample-only", "--prompt", prompt, "--num-samples", "3"]) == 0
+    assert all(word.startswith(prompt) for word in capsys.readouterr().out.splitlines())
+    assert mm.load("out")[1].chars == "".join(sorted(set("".join(words))))
+
+
+def test_words_above_64_characters_are_left_out_with_a_warning(capsys):
+    Path("long.txt").write_text("\n".join([*WORDS, "a" * 65, "b" * 64, "c" * 300]))
+    assert mm.main(["-i", "long.txt", "--type", "ngram"]) == 0
+    out, err = capsys.readouterr()
+    assert "61 words" in out
+    assert "warning" in err and "2" in err and "64" in err
+    assert "b" * 64 in saved("out")["words"].split("\n")
+
+
+def test_the_real_list_of_names_is_read_whole():
+    words = mm.read_words(ROOT / "data" / "names.txt")
+    data = mm.Words(words, mm.Vocab("".join(words)))
+    assert len(data) == len(words) > 29_000
+    index = torch.tensor([0, 12_345, len(words) - 1])
+    _, y = data.batch(index)
+    vocab = mm.Vocab("abcdefghijklmnopqrstuvwxyz")
+    assert [vocab.decode(row[row > 0].tolist()) for row in y] == [words[i] for i in index]
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Pictures
+
+
+@pytest.mark.parametrize("name", ["mlp", "batchnorm", "ninja", "wavenet"])
+def test_diagnosis_draws_and_prints_without_touching_the_run(name, runs, capsys):
+    assert mm.main(["-i", "words.txt", "--type", name, "--max-steps", "6", *TINY, "--diagnose"]) == 0
+    out = capsys.readouterr().out
+    assert "saturated" in out and "dead" in out and "update" in out
+    assert_same_run("out", runs / "out" / name)
+    pictures = {path.name: path.read_bytes() for path in Path("out").glob("*.png")}
+    assert set(pictures) > {path.name for path in (runs / "out" / name).glob("*.png")}
+    assert all(content.startswith(b"\x89PNG\r\n\x1a\n") for content in pictures.values())
+
+
+# ------------------------------------------------------------------------------------------------------------
+# The program from outside
+
+
+def test_sampling_imports_no_matplotlib_and_the_file_is_a_module_of_its_own(runs):
+    code = (
+        "import sys, makemore\n"
+        "status = makemore.main(['--sample-only', '-o', sys.argv[1], '--num-samples', '3'])\n"
+        "assert status == 0 and 'matplotlib' not in sys.modules\n"
+        "print(makemore.__file__)\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code, runs / "out" / "gru"], cwd=SCRIPT.parent,
+        check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (finished.returncode, finished.stderr) == (0, "")
+    lines = finished.stdout.splitlines()
+    assert len(lines) == 4
+    assert Path(lines[-1]).resolve() == SCRIPT
+
+
+def test_the_package_has_the_public_names():
+    import makemore
+
+    for name in ("load", "generate", "word_nll", "train", "evaluate", "configure", "compare_gradients",
+                 "main",
+                 "Vocab", "Words", "split", "MODELS", "Transformer", "NGram", "attention"):  # fmt: skip
+        assert getattr(makemore, name) is getattr(mm, name)
+
+
+def test_faults_in_a_real_process_end_with_status_2_and_one_line():
+    (Path("bad") / "deep").mkdir(parents=True)
+    Path("bad/model.pt").write_bytes(b"PK\x03\x04 no checkpoint")
+    before = snapshot(".")
+    processes = [start("-i", "nowhere.txt"), start("--sample-only", "-o", "bad")]
+    for process in processes:
+        status, _, err = finish(process)
+        assert status == 2
+        assert err.startswith("makemore: ") and err.count("\n") == 1
+    assert snapshot(".") == before
+
+
+def test_a_closed_pipe_and_a_terminal_without_the_letters_make_no_traceback(trained):
+    accents = [word.replace("a", "é").replace("b", "漢") for word in WORDS]
+    Path("input").write_text("\n".join(accents), encoding="utf-8")
+    assert go("-i", "input", "--type", "ngram") == 0
+    command = f"'{sys.executable}' '{SCRIPT}' --sample-only --num-samples 30000 | head -1"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(
+        command, shell=True, check=False, capture_output=True, text=True, env=environment
+    )
+    assert finished.stderr == ""
+    assert finished.stdout.isascii() and finished.stdout.count("\n") == 1
+
+
+def test_help_shows_its_flags_in_groups(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        mm.main(["--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    for flag in ("-i", "-o", "--resume", "--sample-only", "--max-steps", "--device", "--seed", "--top-k",
+                 "--type",
+                 "--n-layer", "--n-head", "--n-embd", "--n-embd2", "-b", "-l", "-w", "--temperature",
+                 "--num-samples", "--prompt", "--block-size", "--diagnose"):  # fmt: skip
+        assert flag in text, flag
+    assert "num-workers" not in text
+    assert text.count("\n\n") >= 4
+
+
+def test_num_workers_of_the_original_is_accepted(trained):
+    trained("mlp")
+    assert go("--sample-only", "--num-workers", "4") == 0
