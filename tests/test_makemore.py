@@ -556,7 +556,7 @@ def test_the_learning_rate_rises_to_its_peak_and_comes_down():
 
 
 def table_model(rows):
-    """A Bigram over a, b, c with given probabilities: rows["a"] is {".": .., "b": .., ...}, those after an a."""
+    """A Bigram over a, b, c; rows["a"] is {".": .., "b": .., ...}, the probabilities after an a."""
     vocab = mm.Vocab("abc")
     config = mm.configure("bigram")
     config.vocab_size = len(vocab)
