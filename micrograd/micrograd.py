@@ -69,8 +69,8 @@ class Value:
     def __float__(self):
         return float(self.data)
 
-    # Each operation states its value, its inputs and its derivatives by them. If one of these numbers is not real
-    # and finite, an exception (ValueError or ArithmeticError) names the operation and its inputs.
+    # Each operation states its value, its inputs and its derivatives by them. If one of these numbers is not
+    # real and finite, an exception (ValueError or ArithmeticError) names the operation and its inputs.
 
     def __add__(self, other):
         """a + b; derivatives 1, 1."""
@@ -246,7 +246,8 @@ def _operation(op, function, *inputs):
 
 
 def _formula(op, inputs):
-    return f"{op} of {', '.join(str(v.data) for v in inputs)}"
+    numbers = [str(v.data) for v in inputs]
+    return f"{op} of {', '.join(numbers[:4])}{', ...' * (len(numbers) > 4)}"
 
 
 @lru_cache(maxsize=1000)  # an operation in a loop gets one name, not a million

@@ -1,8 +1,8 @@
 """
-Figures of micrograd, side by side with PyPI's micrograd 0.1.0: time of a training step and of elementary operations,
-a small GPT with and without n-ary nodes, time and memory of a chain of a million nodes.
+Figures of micrograd: the time of a training step and of elementary operations, side by side with PyPI's
+micrograd 0.1.0; a small GPT with and without n-ary nodes; time and memory of a chain of a million nodes.
 
-python tests/benchmark_micrograd.py [--pypi DIR]    DIR holds PyPI's package; without it, pip installs one to /tmp
+python tests/benchmark_micrograd.py [--pypi DIR]   DIR holds PyPI's package; without it pip fetches it
 """
 
 import argparse
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def moons_step():
-    """The training step of PyPI's README and notebook; returns a function that takes one and returns its loss."""
+    """A function that takes the training step of PyPI's README and notebook, and returns the loss."""
     from micrograd.engine import Value
     from micrograd.nn import MLP
     random.seed(1337)
@@ -91,7 +91,7 @@ def moons():
 
 
 def gpt_step(nary):
-    """Training of the GPT, a name a step; with n-ary nodes or with elementary ones. Returns a step function."""
+    """A function that trains the GPT on the next name, n-ary or not, and returns the loss."""
     from micrograd import Adam, Value
     if nary:
         from micrograd import cross_entropy, dot, linear, softmax
@@ -201,8 +201,8 @@ def worker(task, steps, gc_off):
 def measure(task, steps, package=ROOT, gc_off=False):
     """worker()'s answer, with the micrograd in the directory package."""
     command = [sys.executable, __file__, "--worker", task, "--steps", str(steps), *["--gc-off"] * gc_off]
-    run = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(package)}, stdout=subprocess.PIPE, check=True)
-    return json.loads(run.stdout)
+    environment = {**os.environ, "PYTHONPATH": str(package)}
+    return json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def race(title, slow, fast, rounds=5):
@@ -214,13 +214,14 @@ def race(title, slow, fast, rounds=5):
             seconds, losses[name] = measure(*arguments)
             times[name] += seconds
     (a, a_time), (b, b_time) = [(name, 1e3 * statistics.median(t)) for name, t in times.items()]
-    print(f"{title:44} {a} {a_time:8.1f} ms   {b} {b_time:7.2f} ms   {a_time / b_time:6.1f} times faster", flush=True)
+    ratio = f"{a_time / b_time:.1f} times faster"
+    print(f"{title:42} {a} {a_time:.1f} ms, {b} {b_time:.1f} ms: {ratio}", flush=True)
     assert abs(losses[a] - losses[b]) < 1e-6, f"the two give different losses: {losses}"
 
 
 def main():
     parser = argparse.ArgumentParser(description="figures of micrograd")
-    parser.add_argument("--pypi", help="directory with PyPI's micrograd 0.1.0; installed to a temporary one if missing")
+    parser.add_argument("--pypi", help="directory with PyPI's micrograd 0.1.0 (default: a temporary one)")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--gc-off", action="store_true", help=argparse.SUPPRESS)
@@ -230,14 +231,14 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         pypi = args.pypi or directory
         if not args.pypi:
-            command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", directory, "micrograd==0.1.0"]
-            subprocess.run(command, check=True)
-        print(f"CPython {sys.version.split()[0]}, one thread; medians of steps, five processes each, in turns")
-        for task, title in (("moons", "moons, a training step"), ("elementary", "the same, elementary operations only")):
+            pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", directory]
+            subprocess.run([*pip, "micrograd==0.1.0"], check=True)
+        print(f"CPython {sys.version.split()[0]}; medians of steps, five processes each, in turns")
+        for task, title in (("moons", "moons, a training step"), ("elementary", "elementary operations")):
             for gc_off in (False, True):
-                race(title + (", gc.disable()" if gc_off else ""), ("PyPI", task, 6, pypi, gc_off),
-                     ("ours", task, 6, ROOT, gc_off))
-    race("GPT, a name", ("elementary", "gpt elementary", 6, ROOT, False), ("n-ary", "gpt nary", 6, ROOT, False))
+                note = ", gc.disable()" if gc_off else ""
+                race(title + note, ("PyPI", task, 6, pypi, gc_off), ("ours", task, 6, ROOT, gc_off))
+    race("GPT, a name", ("elementary", "gpt elementary", 8, ROOT), ("n-ary", "gpt nary", 8, ROOT))
     for n in (10**5, 10**6):
         runs = [measure("chain", n) for _ in range(5)]
         seconds, peak = [statistics.median(column) for column in zip(*runs)]
