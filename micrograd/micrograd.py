@@ -205,14 +205,16 @@ def _topological_order(root):
     order, seen, stack = [], set(), [root]
     while stack:
         v = stack.pop()
-        if v is None:  # all inputs of the node below are in order now
+        if v is None:  # all inputs of the node beneath are in order now
             order.append(stack.pop())
         elif v not in seen:
             seen.add(v)
-            if seen.issuperset(v._prev):
+            inputs = v._prev
+            if seen.issuperset(inputs):
                 order.append(v)
             else:
-                stack += (v, None, *v._prev)
+                stack += (v, None)
+                stack += inputs
     return order
 
 

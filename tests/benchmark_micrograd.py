@@ -99,8 +99,9 @@ def gpt_step(nary):
         def dot(ws, xs):
             return sum(w * x for w, x in zip(ws, xs))
 
-        def linear(rows, xs):
-            return [dot(row, xs) for row in rows]
+        def linear(rows, xs, activation="linear"):
+            outputs = [dot(row, xs) for row in rows]
+            return [v.relu() for v in outputs] if activation == "relu" else outputs
 
         def softmax(values):
             largest = max(v.data for v in values)
@@ -139,7 +140,7 @@ def gpt_step(nary):
             weights = softmax([dot(q[s], k[s]) * (C // H)**-0.5 for k in keys])
             attended += [dot(weights, channel) for channel in zip(*[v[s] for v in values])]
         x = [a + b for a, b in zip(x, linear(wo, attended))]
-        hidden = [h.relu() for h in linear(up, rmsnorm(x))]
+        hidden = linear(up, rmsnorm(x), activation="relu")
         x = [a + b for a, b in zip(x, linear(down, hidden))]
         return linear(head, x)
 
