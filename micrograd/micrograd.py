@@ -273,7 +273,7 @@ def _data(x):
 
 
 def _relu(a):
-    return (a, 1.0) if a > 0 else (0.0, 0.0)
+    return (0.0, 0.0) if a <= 0 else (a, 1.0)
 
 
 def _tanh(a):
@@ -360,7 +360,7 @@ def dot(ws, xs, bias=None):
 
 def linear(rows, xs, biases=None, activation="linear"):
     """
-    The outputs of a layer: activation(dot(row, xs, bias)) for each row of weights and its bias, as one node.
+    The outputs of a layer: for each row of weights and its bias, activation(dot(row, xs, bias)) as one node.
 
     Weights and biases are Values, activation a key of ACTIVATIONS. The derivatives are those of dot() times
     the activation's. Elementary form: that of dot(), then the activation. ValueError when lengths differ.
@@ -374,14 +374,18 @@ def linear(rows, xs, biases=None, activation="linear"):
         w_data = [w.data for w in row]
         if len(w_data) != len(x_data):
             raise ValueError(f"a row of {len(w_data)} weights does not fit {len(x_data)} inputs")
-        value, slope = function(sum(map(mul, w_data, x_data), bias.data if biases else 0.0))
+        total = sum(map(mul, w_data, x_data), bias.data if biases else 0.0)
+        inputs = (*row, bias, *xs) if biases else (*row, *xs)
+        if not isfinite(total):  # tanh and sigmoid would hide it
+            raise OverflowError(f"{_formula('dot', inputs)} is {total}")
+        value, slope = function(total)
         if slope == 1.0:
             local = by_weights + w_data
         elif slope == 0.0:
             local = ()  # all zero: nothing to hand on
         else:
             local = [slope * d for d in by_weights + w_data]
-        outputs.append(_node(op, value, (*row, bias, *xs) if biases else (*row, *xs), local))
+        outputs.append(_node(op, value, inputs, local))
     return outputs
 
 
@@ -411,7 +415,11 @@ def cross_entropy(logits, target):
 
 
 def softmax(values):
-    """e**v / (e**v1 + e**v2 + ...) for each v. Elementary form: v.exp() / sum(v.exp() for v in values)."""
+    """
+    p = e**v / (e**v1 + e**v2 + ...) for each v; derivatives p (1 - p) by its own v, -p q by the v of another q.
+
+    Elementary form: [v.exp() / sum(v.exp() for v in values) for v in values]. ValueError when there are none.
+    """
     values = _values(values)
     total = logsumexp(values)
     return [(v - total).exp() for v in values]

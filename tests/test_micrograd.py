@@ -307,6 +307,10 @@ def test_no_operation_takes_what_is_no_real_number(operation, x):
     (r"\+1 of nan is nan", lambda: Value(math.nan) + 1),
     (r"sum of 1e\+308, 1e\+308 is inf", lambda: vsum([Value(1e308), 1e308])),
     (r"dot of 1e\+200, 1e\+200 is inf", lambda: dot([Value(1e200)], [Value(1e200)])),
+    (r"dot of nan, 1\.0, 4\.0, 2\.0, \.\.\. is nan",
+     lambda: linear([[Value(math.nan), Value(1)]], [2, 3], [Value(4)], "relu")),
+    (r"dot of 1e\+200, 0\.0, 1e\+200 is inf", lambda: linear([[Value(1e200)]], [1e200], [Value(0)], "tanh")),
+    (r"relu of nan is nan", lambda: Value(math.nan).relu()),
 ])
 def test_a_result_or_derivative_that_is_not_finite_names_the_operation_and_the_value(message, operation):
     with pytest.raises((ValueError, ArithmeticError), match=message):
