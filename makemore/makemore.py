@@ -824,6 +824,7 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
     by_length = not any(isinstance(module, BatchNorm) for module in model.modules())  # its batches must be alike
     report = Report(config, progress)
     watch = Diagnosis(model, config, data["training"]) if diagnose else None
+    saved = time.monotonic()
     model.train()
     with hold_ctrl_c() as interrupted:
         while True:
@@ -903,7 +904,7 @@ def describe(config, vocab, data, source, model, progress):
     size = sum(p.numel() for p in model.parameters())
     parts = ", ".join(f"{len(words):,} {name}" for name, words in data.items())
     print(f"device: {device_of(model)}, {torch.get_num_threads()} threads")
-    print(f"data: {source or 'words'}, {sum(map(len, data.values())):,} words ({parts}), characters: {vocab}")
+    print(f"data: {Path(source).name or 'words'}, {sum(map(len, data.values())):,} words ({parts}), characters: {vocab}")
     print(f"model: {config.type}, {f'{size:,} parameters' if size else 'no parameters, only counts'}")
     print(f"settings: {config}")
     if progress.step:
@@ -1224,7 +1225,9 @@ def pick_device(name):
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.zeros(1, device=name).device
+        probe = torch.zeros(1, device=name)
+        probe.item()
+        return probe.device
     except (RuntimeError, AssertionError, NotImplementedError):
         raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
 
@@ -1363,7 +1366,7 @@ def command():
     return f"python {shlex.quote(sys.argv[0])}" if name.endswith(".py") else "makemore"
 
 
-def train_all(words, args, values, sampling):
+def train_all(words, source, args, values, sampling):
     """Every type for the same number of steps, a folder each; then one table and one picture."""
     max_steps = values.pop("max_steps", 2000)
     if max_steps == -1:
@@ -1381,7 +1384,7 @@ def train_all(words, args, values, sampling):
     for config in configs:
         print(f"\n== {config.type} ==")
         _, _, runs[config.type] = train(words, config, Path(args.work_dir) / config.type, device=args.device,
-                                        source=args.input_file, **sampling)  # fmt: skip
+                                        source=source, **sampling)  # fmt: skip
     print(f"\n{'type':12} {'parameters':>10} {'seconds':>8} {'validation':>10} {'test':>7}  a sample")
     for name, run in runs.items():
         print(f"{name:12} {run['parameters']:>10,} {run['seconds']:>8.1f} {run['validation'][0]:>10.4f} "
@@ -1444,12 +1447,12 @@ def run(args):
     sampling = {"prompt": args.prompt, "temperature": args.temperature, "num_samples": args.num_samples,
                 "top_k": args.top_k if args.top_k > 0 else None}  # fmt: skip
     if not (args.resume or args.sample_only):
-        words = read_words(args.input_file or "names.txt")
+        name = args.input_file or "names.txt"
+        words, source = read_words(name), str(find_file(name).resolve())
         if args.type == "all":
-            return train_all(words, args, values, sampling)
+            return train_all(words, source, args, values, sampling)
         config = configure(args.type or "transformer", **values)
-        train(words, config, args.work_dir, device=args.device, source=args.input_file or "names.txt",
-              diagnose=args.diagnose, **sampling)  # fmt: skip
+        train(words, config, args.work_dir, device=args.device, source=source, diagnose=args.diagnose, **sampling)
         return
     if args.type == "all":
         raise UserError("--resume and --sample-only take one model: give its folder, such as -o out/mlp")
@@ -1459,7 +1462,9 @@ def run(args):
         raise UserError(f"the checkpoint in {args.work_dir} is of type {config.type}, not {args.type}")
     seed = values.pop("seed", None) if args.sample_only else None
     check_seed(seed or 0)
-    max_steps = None if config.type == "ngram" else values.pop("max_steps", None)
+    max_steps = values.pop("max_steps", None)
+    if config.type == "ngram":
+        max_steps = None  # counting takes one step
     if max_steps is not None and max_steps < 1 and max_steps != -1:
         raise UserError(f"--max-steps must be at least 1 (or -1, for ever), not {max_steps}")
     for name, value in values.items():
@@ -1489,6 +1494,10 @@ def main(argv=None):
     except BrokenPipeError:  # as in `makemore ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # the terminal or the file that our lines go to is gone
+        print(f"makemore: cannot write the output: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

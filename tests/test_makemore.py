@@ -690,6 +690,25 @@ def test_one_command_trains_every_type_with_a_table_and_a_picture(runs):
         assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n"), path
 
 
+@pytest.mark.parametrize("name", TYPES)
+def test_every_type_resumes_and_samples(name, trained, capsys):
+    out = trained(name)
+    assert (
+        mm.main(["--sample-only", "-o", str(out), "--num-samples", "7", "--seed", "5", "--prompt", "ab"]) == 0
+    )
+    words = capsys.readouterr().out.splitlines()
+    assert len(words) == 7
+    assert all(word.startswith("ab") for word in words)
+    model, vocab = mm.load(out)
+    assert words == mm.generate(model, vocab, prompt="ab", num_samples=7, seed=5)
+    before = saved(out)
+    assert before["progress"]["step"] == (1 if name == "ngram" else 6)
+    assert mm.main(["--resume", "-o", str(out), *([] if name == "ngram" else ["--max-steps", "9"])]) == 0
+    assert saved(out)["progress"]["step"] == (1 if name == "ngram" else 9)
+    assert int(read_log(out)[-1]["step"]) == (1 if name == "ngram" else 9)
+    assert "new:" in capsys.readouterr().out
+
+
 def test_training_from_python_gives_the_model_of_best_validation_loss_ready_for_use():
     words = make_words(80)
     config = mm.configure("mlp", max_steps=150, learning_rate=0.1, batch_size=16)
@@ -839,6 +858,57 @@ def wait_for_rows(folder, number, process):
     raise AssertionError("no log appeared")
 
 
+@pytest.mark.parametrize("name", ["batchnorm", "ninja", "lstm", "transformer"])
+def test_a_killed_and_resumed_run_ends_like_one_that_was_never_interrupted(name):
+    arguments = ["-i", "words.txt", "--type", name, "--max-steps", 100, *TINY]
+    process = start(*arguments, "-o", "killed")
+    try:
+        wait_for_rows("killed", 3, process)
+    finally:
+        process.kill()
+        process.communicate()
+    reached = saved("killed")["progress"]["step"]
+    assert 0 < reached < 100
+    if name == "transformer":
+        assert saved("killed")["config"]["dropout"] > 0
+    assert go("--resume", "-o", "killed") == 0
+    assert go(*arguments, "-o", "whole") == 0
+    assert_same_run("killed", "whole")
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_the_resumed_run_is_exact():
+    arguments = ["-i", "words.txt", "--type", "transformer", "--max-steps", 120, *TINY]
+    process = start(*arguments, "-o", "stopped")
+    try:
+        wait_for_rows("stopped", 2, process)
+        process.send_signal(signal.SIGINT)
+        status, out, err = finish(process)
+    finally:
+        process.kill()
+    assert status == 130
+    assert "Traceback" not in err
+    last = out.strip().splitlines()[-1]
+    assert "-o stopped" in last and "--resume" in last
+    reached = saved("stopped")["progress"]["step"]
+    assert f"step {reached}" in last
+    assert 0 < reached < 120
+    flags = last[last.index("-o stopped") :].split()
+    assert go(*flags) == 0
+    assert go(*arguments, "-o", "whole") == 0
+    assert_same_run("stopped", "whole")
+
+
+def test_a_resumed_run_may_be_given_a_larger_total(trained):
+    out = trained("mlp")
+    assert go("--resume", "-o", out, "--max-steps", 8) == 0
+    assert go("--resume", "-o", out, "--max-steps", 11) == 0
+    assert go("--resume", "-o", out) == 0  # as the line printed at Ctrl-C says
+    content = saved(out)
+    assert content["progress"]["step"] == len(content["progress"]["losses"]) == 11
+    steps = [int(row["step"]) for row in read_log(out)]
+    assert steps == sorted(set(steps))
+
+
 def test_resuming_a_finished_run_changes_no_weight(trained):
     out = trained("gru")
     before = saved(out)["model"]
@@ -866,6 +936,23 @@ def test_a_write_that_is_killed_leaves_the_old_or_the_new_file():
         os.waitpid(child, 0)
         assert path.stat().st_mtime_ns != before, "the child never wrote"
         assert path.read_bytes() in contents
+
+
+def test_a_disk_that_is_full_ends_the_run_with_the_old_checkpoint_kept(trained, capsys):
+    resource = pytest.importorskip("resource")
+    out = trained("mlp")
+    before = (out / "model.pt").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        status = mm.main(["--resume", "-o", str(out), "--max-steps", "9"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    err = capsys.readouterr().err
+    assert status == 1
+    assert err.startswith("makemore: ") and err.count("\n") == 1
+    assert (out / "model.pt").read_bytes() == before
+    assert not [path for path in out.iterdir() if "tmp" in path.name]
 
 
 @pytest.mark.parametrize("name", ["mlp", "ninja"])
@@ -973,6 +1060,21 @@ def test_flags_that_contradict_the_checkpoint_are_refused(trained, capsys):
     refuse(capsys, ["--sample-only", "--n-embd", 9], "--n-embd")
 
 
+def test_a_changed_input_is_refused_on_resume_and_an_equal_one_is_not(trained, capsys):
+    trained("mlp")
+    Path("other.txt").write_text("\n".join(WORDS[:-1] + ["aaaaaaa"]))
+    refuse(capsys, ["--resume", "-i", "other.txt"], "other.txt")
+    refuse(capsys, ["--resume", "-i", "missing.txt"], "missing.txt")
+    Path("same.txt").write_text("\r\n".join(WORDS) + "\r\n")
+    assert go("--resume", "-i", "same.txt", "--max-steps", 7) == 0
+    Path("own.txt").write_text("\n".join(WORDS))
+    assert go("-i", "own.txt", "--type", "bigram", "--max-steps", 2, "-o", "own") == 0
+    Path("own.txt").write_text("\n".join(reversed(WORDS)))
+    refuse(capsys, ["--resume", "-o", "own"], "own.txt")
+    Path("own.txt").unlink()
+    assert go("--resume", "-o", "own") == 0
+
+
 def test_another_number_of_threads_is_refused_on_resume(trained, capsys):
     out = trained("mlp")
     content = saved(out)
@@ -1043,6 +1145,12 @@ def test_a_diagnosis_of_a_type_without_tanh_layers_is_refused_before_anything_is
     refuse(capsys, ["-i", "words.txt", "--type", "all", "--diagnose"], "--diagnose")
 
 
+def test_flags_that_the_type_has_no_use_for_do_not_hinder_a_resume(trained):
+    for name in ("mlp", "ngram"):
+        out = trained(name, name)
+        assert go("--resume", "-o", out, "--type", name, "--max-steps", "6", *TINY) == 0
+
+
 def test_a_very_small_temperature_is_greedy(trained, capsys):
     out = trained("mlp")
     model, vocab = mm.load(out)
@@ -1102,6 +1210,14 @@ def test_words_above_64_characters_are_left_out_with_a_warning(capsys):
     assert "61 words" in out
     assert "warning" in err and "2" in err and "64" in err
     assert "b" * 64 in saved("out")["words"].split("\n")
+
+
+def test_letters_of_words_that_are_left_out_are_not_in_the_vocabulary():
+    Path("long.txt").write_text("\n".join([*WORDS, "z" * 65]))
+    arguments = ["-i", "long.txt", "--type", "bigram", *TINY]
+    assert go(*arguments, "--max-steps", "2") == 0
+    assert mm.load("out")[1].chars == "abcde"
+    assert go("--resume", "--max-steps", "3") == 0
 
 
 def test_the_real_list_of_names_is_read_whole():
