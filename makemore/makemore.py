@@ -593,8 +593,8 @@ DEFAULTS = {
     "ngram":       (   1, None,   None,  None,     3,   None,  None, None, None, None),
     "bigram":      (3000,  128,   1e-2,  1e-2,     1,   None,  None, None, None, None),
     "mlp":         (8000,  128,   1e-2,  1e-2,     3,   None,  None,   10,  200, None),
-    "batchnorm":   (4000,  128,   1e-2,  1e-2,     8,      3,  None,   16,  128, None),
-    "ninja":       (4000,  128,   1e-2,  1e-2,     8,      3,  None,   16,  128, None),
+    "batchnorm":   (3000,  128,   3e-3,  1e-2,     8,      3,  None,   16,  128, None),
+    "ninja":       (3000,  128,   3e-3,  1e-2,     8,      3,  None,   16,  128, None),
     "wavenet":     (6000,  128,   1e-2,  1e-2,     8,   None,  None,   24,  128,  0.1),
     "bow":         (6000,  128,   1e-2,  1e-2,     0,   None,  None,   64,   64, None),
     "rnn":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.1),
@@ -1143,6 +1143,7 @@ class Diagnosis:
                     ax.plot(edges[:-1], density, label=label)
             axes[0, column].set(xlabel="tanh output", ylabel="density", title=f"Activations {when}")
             axes[1, column].set(xlabel="derivative of the loss by it", ylabel="density", title=f"Gradients {when}")
+            axes[1, column].ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
             axes[0, column].legend(fontsize=8)
             axes[1, column].legend(fontsize=8)
         grid = axes[2, 0].get_gridspec()
