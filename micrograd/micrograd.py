@@ -698,19 +698,17 @@ def main():
     random.seed(2)
     points, labels = make_moons(100)
     model = MLP(2, [16, 16, 1])
-    optimizer = SGD(model.parameters(), lr=1.0)
+    optimizer = SGD(model.parameters(), lr=0.5)
     print(f"{model}: {model.num_parameters()} parameters")
-    epochs = 60
-    for epoch in range(epochs):
+    for epoch in range(1, 61):
         scores = [model(point) for point in points]
         weights = model.parameters()
         loss = hinge(scores, labels) + 1e-4 * dot(weights, weights)
         optimizer.zero_grad()
         loss.backward()
-        optimizer.lr = 1.0 - 0.9 * epoch / epochs
         optimizer.step()
         accuracy = sum((score > 0) == (label > 0) for score, label in zip(scores, labels)) / len(labels)
-        print(f"epoch {epoch + 1:3}  loss {loss.data:.4f}  accuracy {accuracy:.0%}")
+        print(f"epoch {epoch:2}  loss {loss.data:.4f}  accuracy {accuracy:.0%}")
     draw_moons(model, points, labels, "moons.png")
     print("wrote moons.png")
 

@@ -18,7 +18,7 @@ from micrograd.engine import Value, cross_entropy, dot, gradcheck, linear, logsu
 from micrograd.nn import MLP, SGD, Adam, Layer, Neuron, hinge, mse
 
 import micrograd
-from micrograd import draw_dot, print_graph
+from micrograd import draw_dot, make_moons, print_graph
 
 ROOT = Path(__file__).resolve().parent.parent
 GRAPHS = int(os.environ.get("MICROGRAD_GRAPHS", "400"))  # random graphs to compare with torch
@@ -644,6 +644,21 @@ def test_the_demo_separates_the_moons_and_draws_them(tmp_path):
     epochs = [line for line in lines if re.fullmatch(r"epoch +\d+  loss \d\.\d{4}  accuracy +\d+%", line)]
     assert len(epochs) == len(lines) - 2 and epochs[-1].endswith("accuracy 100%")
     assert (tmp_path / "moons.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_moon_is_a_half_circle_with_its_label():
+    points, labels = make_moons(10, noise=0.0)
+    assert sorted(labels) == [-1] * 5 + [1] * 5
+    for (x, y), label in zip(points, labels):
+        x, y = (x, y) if label == 1 else (1 - x, 0.5 - y)  # turned over
+        assert x * x + y * y == pytest.approx(1) and y >= 0
+    shifts = [math.dist(p, q) for p, q in zip(noisy_moons(0.2), noisy_moons(0.0))]
+    assert math.hypot(*shifts) / 500**0.5 == pytest.approx(0.2 * 2**0.5, rel=0.1)
+
+
+def noisy_moons(noise):
+    random.seed(5)
+    return make_moons(500, noise)[0]
 
 
 def test_it_imports_with_the_standard_library_alone_and_under_its_well_known_names():
