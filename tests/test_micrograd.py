@@ -263,6 +263,11 @@ def test_numpy_scalars_and_integers_work_on_either_side(x):
     assert x < v and v > x and x <= v and v >= x
 
 
+def test_a_numpy_array_takes_a_value_element_by_element():
+    results = np.array([1.0, 2.0]) * Value(3.0)
+    assert [v.data for v in results] == [3.0, 6.0]
+
+
 @pytest.mark.parametrize("x", ["2", 2j, None, [2], np.complex128(2), np.array([1.0, 2.0]), Value(2)])
 def test_what_is_no_real_number_is_refused(x):
     with pytest.raises(TypeError, match=type(x).__name__):
@@ -306,6 +311,7 @@ def test_no_operation_takes_what_is_no_real_number(operation, x):
     (r"- of -1e\+308, 1e\+308 is -inf", lambda: Value(-1e308) - Value(1e308)),
     (r"\+1 of nan is nan", lambda: Value(math.nan) + 1),
     (r"sum of 1e\+308, 1e\+308 is inf", lambda: vsum([Value(1e308), 1e308])),
+    (r"sum of 1e\+308, 1e\+308, 0\.0, 1\.0 is inf", lambda: vsum([1e308, 1e308, 0, 1])),
     (r"dot of 1e\+200, 1e\+200 is inf", lambda: dot([Value(1e200)], [Value(1e200)])),
     (r"dot of nan, 1\.0, 4\.0, 2\.0, \.\.\. is nan",
      lambda: linear([[Value(math.nan), Value(1)]], [2, 3], [Value(4)], "relu")),
