@@ -39,7 +39,7 @@ from torch import nn
 COLUMNS = ("n_layer", "n_head", "n_embd", "block_size", "batch_size", "max_steps", "dropout", "learning_rate")
 DEFAULTS = {
     #       layers heads channels context batch steps dropout  rate
-    "cpu":  (    3,    4,     128,    128,   16, 1500,    0.0, 0.02),
+    "cpu":  (    3,    2,     128,    256,    8, 1500,    0.1, 0.02),
     "gpu":  (    6,    6,     384,    256,   64, 5000,    0.2, 0.02),
 }  # fmt: skip
 
@@ -66,8 +66,8 @@ class Config:
     learning_rate: float  # of the matrices, at its peak
     seed: int = 3407
     vocab_size: int = 0  # from the data
-    ngram: int = 5  # the longest n-gram with an embedding of its own
-    ngram_slots: int = 16381  # rows of the table of each n; a prime spreads the hashes
+    ngram: int = 7  # the longest n-gram with an embedding of its own
+    ngram_slots: int = 32749  # rows of the table of each n; a prime spreads the hashes
 
     @property
     def eval_interval(self):
@@ -121,14 +121,13 @@ class Attention(nn.Module):
         super().__init__()
         self.n_head = config.n_head
         self.block_size = config.block_size
-        self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
-        self.proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.proj = nn.Linear(config.n_embd, config.n_embd)
 
     def forward(self, x, angles, past=None, weights=None):
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)
         q, k, v = qkv.transpose(1, 3).unbind(2)  # each (B, H, T, D)
-        q, k = F.layer_norm(q, q.shape[-1:]), F.layer_norm(k, k.shape[-1:])  # (4) QK-norm
         q, k = rotate(q, angles), rotate(k, angles)  # (3) rotary positions
         if past is not None:  # generation: earlier keys and values, the last block_size of them
             if "k" in past:
@@ -142,32 +141,16 @@ class Attention(nn.Module):
         return self.proj(y.transpose(1, 2).reshape(B, T, C))
 
 
-class SquaredReLU(torch.autograd.Function):
-    """max(x, 0) squared (So et al. 2021). Left to autograd, relu and square read the memory often enough to take six
-    times as long as this."""
-
-    @staticmethod
-    def forward(ctx, x):
-        y = F.relu(x)
-        ctx.save_for_backward(y)
-        return y * y
-
-    @staticmethod
-    def backward(ctx, grad):
-        (y,) = ctx.saved_tensors
-        return (grad * y).mul_(2)
-
-
 class MLP(nn.Module):
     """Two layers, four times as wide inside."""
 
     def __init__(self, config):
         super().__init__()
-        self.fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
-        self.proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
+        self.fc = nn.Linear(config.n_embd, 4 * config.n_embd)
+        self.proj = nn.Linear(4 * config.n_embd, config.n_embd)
 
     def forward(self, x):
-        return self.proj(SquaredReLU.apply(self.fc(x)))  # (5) squared ReLU
+        return self.proj(F.gelu(self.fc(x)))
 
 
 class Block(nn.Module):
@@ -228,6 +211,8 @@ class GPT(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.5 * C**-0.5)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         for module in [block.attn.proj for block in self.blocks] + [block.mlp.proj for block in self.blocks]:
             nn.init.zeros_(module.weight)  # (6) a block adds nothing at first
         nn.init.zeros_(self.head.weight)  # every character equally likely: the first loss is ln V
