@@ -689,3 +689,12 @@ def test_it_imports_inside_its_directory_and_installed(tmp_path):
     shutil.copytree(ROOT / "micrograd", tmp_path / "site" / "micrograd")
     installed = python("-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path / "site")).stdout
     assert installed == f"6.0 {tmp_path / 'site' / 'micrograd' / '__init__.py'}\n"
+
+
+def test_the_sessions_of_the_readme_are_true():
+    text = (ROOT / "README.md").read_text()
+    sessions = [s for s in re.findall(r"```pycon\n(.*?)```", text, re.DOTALL) if "micrograd" in s]
+    assert sessions
+    for number, session in enumerate(sessions):
+        test = doctest.DocTestParser().get_doctest(session, {}, f"README session {number}", None, None)
+        assert doctest.DocTestRunner().run(test).failed == 0
