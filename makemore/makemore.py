@@ -1100,15 +1100,15 @@ class Diagnosis:
 
     def look(self):
         """[(layer, activations, gradients), ...] of one training batch; a twin is used, so the run is not touched."""
+        outputs = {}
         with torch.random.fork_rng(devices=[]):
             twin = MODELS[self.config.type](self.config)
-        twin.load_state_dict(self.model.state_dict())
-        outputs = {}
-        for name, module in twin.named_modules():
-            if isinstance(module, nn.Tanh):
-                module.register_forward_hook(lambda module, _, output, name=name: outputs.update({name: output}))
-        x, y = self.batch
-        loss = loss_of(twin(x), y)
+            twin.load_state_dict(self.model.state_dict())
+            for name, module in twin.named_modules():
+                if isinstance(module, nn.Tanh):
+                    module.register_forward_hook(lambda module, _, output, name=name: outputs.update({name: output}))
+            x, y = self.batch
+            loss = loss_of(twin(x), y)
         gradients = torch.autograd.grad(loss, list(outputs.values()))
         # (N, channels) each
         return [(name, a.detach().flatten(0, -2), g.flatten(0, -2)) for (name, a), g in zip(outputs.items(), gradients)]
