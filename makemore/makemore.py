@@ -631,8 +631,10 @@ class Config:
 
 
 def configure(type="transformer", **values):
-    """The Config of a type, e.g. `configure("mlp", n_embd=16, max_steps=1000)`; UserError for values that make no
-    sense. What the type has no use for is left out."""
+    """The Config of a type, e.g. `configure("mlp", n_embd=16, max_steps=1000)`. What it has no use for is left out.
+
+    UserError for values that make no sense, TypeError for a setting that does not exist.
+    """
     if type not in MODELS:
         raise UserError(f"no model is called {type!r}; there are {', '.join(MODELS)}")
     defaults = dict(zip(COLUMNS, DEFAULTS[type]))
@@ -645,6 +647,8 @@ def configure(type="transformer", **values):
         if name in ("learning_rate", "weight_decay", "dropout"):
             if not 0 <= value < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} must be a number from 0 up, not {value}")
+            if name == "dropout" and value >= 1:
+                raise UserError(f"dropout must be below 1, not {value}")
         elif name == "seed":
             check_seed(value)
         elif value < 1 and not (name == "max_steps" and value == -1):
