@@ -21,7 +21,6 @@ import io
 import math
 import os
 import shlex
-import shutil
 import signal
 import sys
 import time
@@ -36,7 +35,8 @@ from torch import nn
 # ---------------------------------------------------------------------------------------------------------------
 # Configuration. Without size flags the device picks a row.
 
-COLUMNS = ("n_layer", "n_head", "n_embd", "block_size", "batch_size", "max_steps", "dropout", "learning_rate")
+SIZES = ("n_layer", "n_head", "n_embd", "block_size")
+COLUMNS = (*SIZES, "batch_size", "max_steps", "dropout", "learning_rate")
 DEFAULTS = {
     #       layers heads channels context batch steps dropout  rate
     "cpu":  (    3,    2,     128,    256,    8, 1500,    0.1, 0.02),
@@ -77,19 +77,41 @@ class Config:
         return ", ".join(f"{k.replace('_', '-')} {v}" for k, v in vars(self).items() if "ngram" not in k)
 
 
+def flag(name):
+    return "--" + name.replace("_", "-")
+
+
 def configure(device="cpu", **values):
     """The Config for a kind of device, e.g. `configure("cpu", n_layer=2)`; UserError for values without sense."""
     config = Config(**(dict(zip(COLUMNS, DEFAULTS["cpu" if str(device) == "cpu" else "gpu"])) | values))
     for name, value in vars(config).items():
         if name in ("learning_rate", "dropout"):
-            if not 0 <= value < (1 if name == "dropout" else math.inf):
-                raise UserError(f"--{name.replace('_', '-')} must be a number from 0 up"
+            if not 0 <= value < (1 if name == "dropout" else 1e30):  # above, float32 overflows
+                raise UserError(f"{flag(name)} must be a number from 0 up"
                                 f"{', below 1' * (name == 'dropout')}, not {value}")  # fmt: skip
         elif name not in ("seed", "vocab_size") and value < 1 and not (name == "max_steps" and value == -1):
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+            raise UserError(f"{flag(name)} must be at least 1, not {value}")
     if config.n_embd % (2 * config.n_head):
         raise UserError(f"--n-embd {config.n_embd} does not divide into --n-head {config.n_head} heads of even size")
     return config
+
+
+def pick_device(name):
+    """`auto` is the GPU if there is one. UserError if the device cannot be used."""
+    if name == "auto":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
+
+
+def abilities(device):
+    """(bfloat16, compiled): both on a GPU; on a CPU bfloat16 where it is in hardware. Compiling for a CPU takes
+    longer than it saves in three minutes."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(), True
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()), False
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -171,13 +193,14 @@ class NgramEmbedding(nn.Module):
     """(1) Every group of 2 to n characters that ends at a place has a vector of its own, from a hashed table.
 
     A look-up costs no matrix product, and gives the first layer what it would otherwise have to find out: which
-    letters stood before. Two groups that hash to one row share it. Dropout leaves out whole look-ups, so that the
-    model does not rely on groups that it has seen once.
+    letters stood before. Two groups that hash to one row share it. Dropout leaves out half of the look-ups, whole
+    ones, so that the model does not rely on groups that it has seen once.
     """
 
     def __init__(self, config):
         super().__init__()
-        self.longest, self.slots, self.dropout = config.ngram, config.ngram_slots, nn.Dropout(config.dropout)
+        self.longest, self.slots = config.ngram, config.ngram_slots
+        self.dropout = nn.Dropout(0.5 if config.dropout else 0)
         self.table = nn.EmbeddingBag((config.ngram - 1) * config.ngram_slots, config.n_embd, mode="sum", sparse=True)
         nn.init.zeros_(self.table.weight)
 
@@ -367,6 +390,16 @@ def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, tempera
     return [vocab.decode(row[skip:]) for row in tokens.tolist()]
 
 
+def print_samples(model, vocab, num_samples=1, prompt="", **sampling):
+    """One text appears as it is made; several when all are done."""
+    if num_samples > 1:
+        print(f"\n{'-' * 79}\n".join(generate(model, vocab, prompt, num_samples, **sampling)))
+        return
+    print(prompt, end="", flush=True)
+    generate(model, vocab, prompt, stream=lambda char: print(char, end="", flush=True), **sampling)
+    print()
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # Data
 
@@ -429,6 +462,42 @@ def encode_file(content, name, known=""):
         tokens[start : start + len(codes)] = table[codes]
         start += len(codes)
     return vocab, tokens
+
+
+HERE = Path(__file__).resolve().parent
+DEFAULT_TEXT = "tinyshakespeare.txt"
+
+
+def find_file(name):
+    """A path as it is; a bare file name in the working directory, beside this script, and in data/."""
+    places = [Path.cwd(), HERE, HERE.parent / "data"]
+    if Path(name).name != str(name):
+        if not Path(name).exists():
+            raise UserError(f"{name}: no such file")
+        return Path(name)
+    for place in places:
+        if (place / name).exists():
+            return place / name
+    raise UserError(f"{name}: no such file; looked in the working directory ({places[0]}), beside the script "
+                    f"({places[1]}) and in data/ ({places[2]})")  # fmt: skip
+
+
+def read_text(name, known=""):
+    """(vocab, tokens, digest) of a text file; the characters `known` come first. UserError if it is no text."""
+    path = find_file(name)
+    if path.is_dir():
+        raise UserError(f"{name} is a directory; give a text file")
+    try:
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
+        raise UserError(f"{name}: {error.strerror}") from None
+    if b"\0" in content:
+        raise UserError(f"{name} is a binary file (byte 0 at offset {content.index(0)}); give a UTF-8 text file")
+    if b"\r" in content:
+        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if not content:
+        raise UserError(f"{name} is empty; give a text file")
+    return *encode_file(content, name, known), hashlib.sha256(content).hexdigest()
 
 
 def split(tokens, block_size):
@@ -532,7 +601,7 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
     def save():
         team.only_first(lambda: save_checkpoint(out, config, vocab, source, digest, progress, model, optimizers, team))
 
-    report = Report(progress, config, end, team)
+    began = progress.step, progress.seconds
     forward = team.wrap(torch.compile(model) if compiled else model)  # the same weights
     saved, stop = time.monotonic(), False
     model.train()
@@ -549,7 +618,7 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
                     progress.best = {name: value.cpu().clone() for name, value in model.state_dict().items()}
                 save()
                 saved = time.monotonic()
-                report.line()
+                report(progress, config, end, config.batch_size * config.block_size * team.size, began)
                 if step % (4 * config.eval_interval) == 0 and 0 < step < end and team.rank == 0:
                     sample = generate(model, vocab, **sampling | {"max_new_tokens": 200, "num_samples": 1, "seed": step})
                     print("  " + sample[0].strip().replace("\n", "\n  "), flush=True)
@@ -590,28 +659,19 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
     return model, vocab, progress
 
 
-class Report:
-    """The progress line: step, losses, speed, time left."""
-
-    def __init__(self, progress, config, end, team):
-        self.progress, self.end, self.vocab_size = progress, end, config.vocab_size
-        self.tokens = config.batch_size * config.block_size * team.size  # a step
-        self.start_step, self.start, self.wall = progress.step, progress.seconds, time.monotonic()
-
-    def line(self):
-        step, seconds, train_loss, val_loss = self.progress.log[-1]
-        if step == 0:
-            uniform = math.log(self.vocab_size)
-            print(f"step 0: loss {val_loss:.2f} (a uniform guess: ln {self.vocab_size} = {uniform:.2f})", flush=True)
-            return
-        text = f"step {step:>5}{f'/{self.end}' if self.end > 0 else ''}: train {train_loss:.4f}, validation {val_loss:.4f}"
-        done = step - self.start_step
-        if done:
-            text += f", {done * self.tokens / (seconds - self.start):,.0f} characters a second"
-            left = (time.monotonic() - self.wall) / done * (self.end - step)
-            if left > 0:
-                text += f", {left // 60:.0f}:{left % 60:02.0f} left"
-        print(text, flush=True)
+def report(progress, config, end, characters, start):
+    """The progress line: step, losses, speed, time left. `start`: the step and the seconds that this run began with."""
+    step, seconds, train_loss, val_loss = progress.log[-1]
+    if step == 0:
+        uniform = math.log(config.vocab_size)
+        print(f"step 0: loss {val_loss:.2f} (a uniform guess: ln {config.vocab_size} = {uniform:.2f})", flush=True)
+        return
+    text = f"step {step:>5}{f'/{end}' if end > 0 else ''}: train {train_loss:.4f}, validation {val_loss:.4f}"
+    if step > start[0]:
+        pace = (seconds - start[1]) / (step - start[0])  # seconds a step
+        left = pace * max(0, end - step)
+        text += f", {characters / pace:,.0f} characters a second, {left // 60:.0f}:{left % 60:02.0f} left"
+    print(text, flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -678,64 +738,11 @@ def draw_attention(model, vocab, text, path):
     figure.supxlabel("looked at")
     figure.supylabel("looking")
     save_figure(figure, path)
+    print(f"written: {path}")
 
 
 # ---------------------------------------------------------------------------------------------------------------
 # Machinery: files, checkpoints, processes, errors, arguments. To understand the model you can stop here.
-
-HERE = Path(__file__).resolve().parent
-DEFAULT_TEXT = "tinyshakespeare.txt"
-
-
-def find_file(name):
-    """A path as it is; a bare file name in the working directory, beside this script, and in data/."""
-    places = [Path.cwd(), HERE, HERE.parent / "data"]
-    if Path(name).name != str(name):
-        if not Path(name).exists():
-            raise UserError(f"{name}: no such file")
-        return Path(name)
-    for place in places:
-        if (place / name).exists():
-            return place / name
-    raise UserError(f"{name}: no such file; looked in the working directory ({places[0]}), beside the script "
-                    f"({places[1]}) and in data/ ({places[2]})")  # fmt: skip
-
-
-def read_text(name, known=""):
-    """(vocab, tokens, digest) of a text file; the characters `known` come first. UserError if it is no text."""
-    path = find_file(name)
-    if path.is_dir():
-        raise UserError(f"{name} is a directory; give a text file")
-    try:
-        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    except OSError as error:
-        raise UserError(f"{name}: {error.strerror}") from None
-    if b"\0" in content:
-        raise UserError(f"{name} is a binary file (byte 0 at offset {content.index(0)}); give a UTF-8 text file")
-    if b"\r" in content:
-        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if not content:
-        raise UserError(f"{name} is empty; give a text file")
-    return *encode_file(content, name, known), hashlib.sha256(content).hexdigest()
-
-
-def pick_device(name):
-    """`auto` is the GPU if there is one. UserError if the device cannot be used."""
-    if name == "auto":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
-
-
-def abilities(device):
-    """(bfloat16, compiled): both on a GPU; on a CPU bfloat16 where it is in hardware. Compiling for a CPU takes
-    longer than it saves in three minutes."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(), True
-    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()), False
-
 
 class Team:
     """The processes of a data-parallel run, as torchrun started them; without torchrun a team of one."""
@@ -901,113 +908,106 @@ def command():
     return f"python {shlex.quote(sys.argv[0])}" if name.endswith(".py") else "gpt"
 
 
+GROUPS = {
+    "files and what to do": {
+        "-i --input-file": {"help": f"a UTF-8 text (default: {DEFAULT_TEXT})"},
+        "-o --work-dir": {"default": "out", "help": "folder for model.pt, log.csv and pictures (default: out)"},
+        "--resume": {"action": "store_true", "help": "go on with the run in the folder"},
+        "--sample-only": {"action": "store_true", "help": "only sample from the model in the folder"},
+        "--init-from": {"metavar": "DIR", "help": "begin with the weights of the run in DIR, on another text"},
+        "--attention": {"metavar": "TEXT", "help": "with --sample-only: what every head looks at, attention.png"},
+    },
+    "sampling": {
+        "--num-samples": {"type": int, "default": 1, "help": "how many texts (default: 1)"},
+        "--max-new-tokens": {"type": int, "default": 500, "help": "characters of a text (default: 500)"},
+        "--prompt": {"default": "", "help": "how the texts begin (default: with a new line)"},
+        "--temperature": {"type": float, "default": 1.0, "help": "0: always the likeliest; 1: as learned (default)"},
+        "--top-k": {"type": int, "help": "draw from the k likeliest characters only (default: all)"},
+    },
+    "model": {
+        "--block-size": {"type": int, "help": "context in characters"},
+        "--n-layer": {"type": int, "help": "number of layers"},
+        "--n-head": {"type": int, "help": "number of attention heads"},
+        "--n-embd": {"type": int, "help": "channels"},
+        "--dropout": {"type": float, "help": "share of the blocks' outputs and n-grams left out in training"},
+    },
+    "training": {
+        "--max-steps": {"type": int, "help": "steps in total, also when resuming; -1: for ever"},
+        "-b --batch-size": {"type": int, "help": "windows in a batch, in each process"},
+        "-l --learning-rate": {"type": float, "help": "its peak, of the matrices"},
+        "--seed": {"type": int, "help": "default: 3407"},
+        "--device": {"default": "auto", "help": "auto, cpu, cuda, cuda:1, mps, ... (default: auto)"},
+    },
+}
+
+
 def parse_arguments(argv):
     parser = argparse.ArgumentParser(prog="gpt", description="A text in, more text like it out.", epilog="Without a "
                                      "value here, a setting has its device's default: see DEFAULTS in gpt.py.")  # fmt: skip
-    add = parser.add_argument_group("files and what to do").add_argument
-    add("-i", "--input-file", help=f"a UTF-8 text (default: {DEFAULT_TEXT})")
-    add("-o", "--work-dir", default="out", help="folder for model.pt, log.csv and pictures (default: out)")
-    add("--resume", action="store_true", help="go on with the run in the folder")
-    add("--sample-only", action="store_true", help="only sample from the model in the folder")
-    add("--init-from", metavar="DIR", help="begin with the weights of the run in DIR, on another text")
-    add("--attention", metavar="TEXT", help="with --sample-only: what every head looks at, attention.png")
-    add = parser.add_argument_group("sampling").add_argument
-    add("--num-samples", type=int, default=1, help="how many texts (default: 1)")
-    add("--max-new-tokens", type=int, default=500, help="characters of a text (default: 500)")
-    add("--prompt", default="", help="how the texts begin (default: with a new line)")
-    add("--temperature", type=float, default=1.0, help="0: always the likeliest character; 1: as learned (default)")
-    add("--top-k", type=int, default=-1, help="draw from the k likeliest characters only (default: -1, all)")
-    add = parser.add_argument_group("model").add_argument
-    add("--block-size", type=int, help="context in characters")
-    add("--n-layer", type=int, help="number of layers")
-    add("--n-head", type=int, help="number of attention heads")
-    add("--n-embd", type=int, help="channels")
-    add("--dropout", type=float, help="share of the blocks' outputs that training sets to zero")
-    add = parser.add_argument_group("training").add_argument
-    add("--max-steps", type=int, help="steps in total, also when resuming; -1: for ever")
-    add("-b", "--batch-size", type=int, help="windows in a batch, in each process")
-    add("-l", "--learning-rate", type=float, help="its peak, of the matrices")
-    add("--seed", type=int, help="default: 3407")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
+    for title, flags in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for names, settings in flags.items():
+            group.add_argument(*names.split(), **settings)
     return parser.parse_args(argv)
 
 
 def run(args):
     """What the arguments ask for."""
-    values = {name: getattr(args, name) for name in (*COLUMNS, "seed") if getattr(args, name) is not None}
-    for name in ("num_samples", "max_new_tokens"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
-    if args.top_k < 1 and args.top_k != -1:
-        raise UserError(f"--top-k must be at least 1, not {args.top_k}")
+    for name in ("num_samples", "max_new_tokens", "top_k"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise UserError(f"{flag(name)} must be at least 1, not {getattr(args, name)}")
     if not 0 <= args.temperature < math.inf:
         raise UserError(f"--temperature must be a number from 0 up, not {args.temperature}")
     if args.resume + args.sample_only + bool(args.init_from) > 1:
         raise UserError("take one of --resume, --sample-only and --init-from")
     if args.attention and not args.sample_only:
         raise UserError("--attention goes with --sample-only")
-    sampling = {"prompt": args.prompt, "temperature": args.temperature, "num_samples": args.num_samples,
-                "max_new_tokens": args.max_new_tokens, "top_k": args.top_k if args.top_k > 0 else None}  # fmt: skip
-    device = pick_device(args.device)
+    values = {name: getattr(args, name) for name in (*COLUMNS, "seed") if getattr(args, name) is not None}
+    names = ("prompt", "temperature", "num_samples", "max_new_tokens", "top_k")
+    sampling = {name: getattr(args, name) for name in names}
+    device, source, known, max_steps = pick_device(args.device), args.input_file or DEFAULT_TEXT, "", None
+    folder = args.init_from or args.work_dir
+    checkpoint = read_checkpoint(folder) if args.resume or args.sample_only or args.init_from else None
     if args.sample_only:
         seed = values.pop("seed", None)
-        checkpoint = read_checkpoint(args.work_dir)
         check_same(values, checkpoint)
         model, vocab = from_checkpoint(checkpoint, device)
-        if args.attention:
-            draw_attention(model, vocab, args.attention, Path(args.work_dir) / "attention.png")
-            print(f"written: {Path(args.work_dir) / 'attention.png'}")
-        else:
-            print_samples(model, vocab, seed=seed, **sampling)
-        return
-    source, known, weights, checkpoint = args.input_file or DEFAULT_TEXT, "", None, None
-    max_steps = None
+        if not args.attention:
+            return print_samples(model, vocab, seed=seed, **sampling)
+        return draw_attention(model, vocab, args.attention, Path(folder) / "attention.png")
+    if checkpoint:
+        known = checkpoint["chars"]
     if args.resume:
-        checkpoint = read_checkpoint(args.work_dir)
         max_steps = values.pop("max_steps", None)
         check_same(values, checkpoint)
-        source, known, config = args.input_file or checkpoint["source"], checkpoint["chars"], Config(**checkpoint["config"])
+        source, config = args.input_file or checkpoint["source"], Config(**checkpoint["config"])
     elif args.init_from:
-        start = read_checkpoint(args.init_from)
-        sizes = ("n_layer", "n_head", "n_embd", "block_size")
-        for name in sizes:
-            if name in values:
-                raise UserError(f"--{name.replace('_', '-')} goes not with --init-from: the checkpoint in "
-                                f"{args.init_from} has its own")  # fmt: skip
-        known = start["chars"]
-        config = configure(device, **{name: start["config"][name] for name in sizes} | values)
+        if given := [flag(name) for name in SIZES if name in values]:
+            raise UserError(f"{given[0]} goes not with --init-from: the checkpoint in {folder} has its own size")
+        config = configure(device, **{name: checkpoint["config"][name] for name in SIZES} | values)
     else:
         config = configure(device, **values)
     vocab, tokens, digest = read_text(source, known)
-    config.vocab_size = len(vocab)
-    if checkpoint and digest != checkpoint["digest"]:
+    if args.resume and digest != checkpoint["digest"]:
         raise UserError(f"{source} has changed since the run was started; start a new one with another -o")
+    config.vocab_size, weights = len(vocab), None
     if args.init_from:
-        weights = grown_weights(start, config)
-        print(f"from {args.init_from}: {len(known)} characters known, {len(vocab) - len(known)} new")
+        weights = grown_weights(checkpoint, config)
+        print(f"from {folder}: {len(known)} characters known, {len(vocab) - len(known)} new")
     model, vocab, _ = train(vocab, tokens, config, args.work_dir, device=device, source=source, digest=digest,
-                                   checkpoint=checkpoint, weights=weights, max_steps=max_steps, **sampling)  # fmt: skip
+                            checkpoint=checkpoint if args.resume else None, weights=weights, max_steps=max_steps,
+                            **sampling)  # fmt: skip
     print_samples(model, vocab, seed=config.seed, **sampling)
     print(f"in {args.work_dir}: model.pt, log.csv, loss.png")
+    return None
 
 
 def check_same(values, checkpoint):
     """UserError if a flag contradicts the checkpoint."""
-    for name, value in values.items():
-        if value != checkpoint["config"][name]:
-            raise UserError(f"--{name.replace('_', '-')} {value} contradicts the checkpoint, which has "
+    for name in values:
+        if values[name] != checkpoint["config"][name]:
+            raise UserError(f"{flag(name)} {values[name]} contradicts the checkpoint, which has "
                             f"{checkpoint['config'][name]}; leave it out or start a new run")  # fmt: skip
-
-
-def print_samples(model, vocab, **sampling):
-    """One text appears as it is made; several when all are done."""
-    if sampling["num_samples"] == 1:
-        print(sampling["prompt"], end="", flush=True)
-        generate(model, vocab, stream=lambda char: print(char, end="", flush=True), **sampling)
-        print()
-    else:
-        rule = "-" * shutil.get_terminal_size().columns
-        print(f"\n{rule}\n".join(generate(model, vocab, **sampling)))
 
 
 def main(argv=None):
