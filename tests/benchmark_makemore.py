@@ -32,21 +32,24 @@ makemore = load_file("makemore", ROOT / "makemore" / "makemore.py")
 TYPES = ("bigram", "mlp", "rnn", "gru", "bow", "transformer")
 
 
-def our_step(name, data):
-    """A function that makes one training step of batch 32 at Karpathy's default sizes."""
+def our_step(name, data, muon=False):
+    """A function that makes one training step of batch 32 at Karpathy's default sizes, with AdamW as there."""
     sizes = {"n_layer": 4, "n_head": 4, "n_embd": 64, "n_embd2": 64, "dropout": 0.0, "batch_size": 32}
     config = makemore.configure(name, **sizes, **({} if name == "bigram" else {"block_size": 16}))
     config.vocab_size = 27
     model = makemore.MODELS[name](config)
-    optimizer = makemore.make_optimizer(model, config)
+    optimizers = makemore.make_optimizers(model, config)
+    if not muon:
+        optimizers = [torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.01, betas=(0.9, 0.99), fused=True)]
     steps = iter(range(10**9))
 
     def step():
         x, y = data.training_batch(next(steps), config.batch_size, 0)
         loss = makemore.loss_of(model(x), y)
-        optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         return loss.item()
 
     return step
@@ -107,6 +110,9 @@ def speed(words, rival_path):
         if theirs:
             line += f" {statistics.median(b):7.2f} {statistics.median(b) / statistics.median(a):5.1f}x"
         print(line, flush=True)
+    ours = our_step("transformer", data, muon=True)
+    milliseconds(ours, 20)
+    print(f"transformer with Muon, as our default run has it: {statistics.median(milliseconds(ours, 200)):.2f}")
 
 
 def handling(words):
