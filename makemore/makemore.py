@@ -161,7 +161,8 @@ def windows(x, n):
 # ---------------------------------------------------------------------------------------------------------------
 # The models. Each is built from a Config and maps tokens x (B, T) to logits (B, T, V): the row at place t scores
 # the token after x[:, t] and depends on nothing to the right of t; `context` says how many tokens it looks back. The
-# rest relies on no more than that.
+# rest relies on no more than that. Behind "Try:" stands a line to change, and the validation loss that it gave: one run
+# with --max-steps 1000 each, changed and unchanged.
 
 
 class NGram(nn.Module):
@@ -171,6 +172,8 @@ class NGram(nn.Module):
     be 27^9 counts, nearly all of them zero: only groups that occur are kept. Level k holds the groups of k letters
     as sorted keys (number of the group's first k - 1 letters) * V + last letter; a group's number is its place.
     """
+
+    # Try: a context of 4 in DEFAULTS: 2.192, with 3 it is 2.127. Longer groups say more, but most were seen once.
 
     def __init__(self, config):
         super().__init__()
@@ -240,6 +243,7 @@ class MLP(nn.Module):
         super().__init__()
         self.context = config.block_size
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
+        # Try: nn.ReLU() in place of nn.Tanh(): 2.148, unchanged 2.151. A context of 5 in DEFAULTS: 2.100.
         self.layers = nn.Sequential(nn.Linear(self.context * config.n_embd, config.n_embd2), nn.Tanh())
         self.head = nn.Linear(config.n_embd2, config.vocab_size)
         kaiming(self)
@@ -260,7 +264,7 @@ def kaiming(model):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     with torch.no_grad():
-        model.head.weight *= 0.1
+        model.head.weight *= 0.1  # Try: leave it out. The MLP's first loss is 3.89 then, and 2.162 after 1,000 steps.
 
 
 class BatchNorm(nn.Module):
@@ -316,7 +320,7 @@ class BatchNormMLP(nn.Module):
         """(N, n) -> the input of every layer: [(N, n * n_embd), (N, n_embd2), (N, n_embd2), ...]"""
         h = [self.embed(letters).flatten(1)]
         for linear, norm, tanh in zip(self.linears, self.norms, self.tanhs):
-            h.append(tanh(norm(linear(h[-1]))))
+            h.append(tanh(norm(linear(h[-1]))))  # Try: tanh(linear(h[-1])): 2.084, unchanged 2.075.
         return h
 
     def forward(self, x):
@@ -445,7 +449,7 @@ class BagOfWords(nn.Module):
 
     def forward(self, x):
         t = torch.arange(x.shape[1], device=x.device)
-        h = self.embed(x) + self.position(t)  # (B, T, n_embd)
+        h = self.embed(x) + self.position(t)  # (B, T, n_embd)  Try: no position: 2.193, unchanged 2.203.
         h = h + h.cumsum(1) / (t + 1)[:, None]
         h = h + self.mlp(h)
         return self.head(h)  # (B, T, V)
@@ -472,7 +476,7 @@ class RNN(nn.Module):
         self.head = nn.Linear(self.size, config.vocab_size)
 
     def cell(self, inputs, h):
-        return (torch.tanh(inputs + self.from_state(h)),)
+        return (torch.tanh(inputs + self.from_state(h)),)  # Try: torch.relu: 2.075, unchanged 2.091.
 
     def forward(self, x):
         inputs = self.from_input(self.drop(self.embed(x.T)))  # (T, B, gates * size)
@@ -498,7 +502,7 @@ class GRU(RNN):
         reset_h, keep_h, new_h = self.from_state(h).chunk(3, dim=1)
         r = torch.sigmoid(reset_x + reset_h)
         z = torch.sigmoid(keep_x + keep_h)
-        n = torch.tanh(new_x + r * new_h)
+        n = torch.tanh(new_x + r * new_h)  # Try: new_h without r *: 2.070, unchanged 2.063.
         return (n + z * (h - n),)
 
 
@@ -513,7 +517,7 @@ class LSTM(RNN):
 
     def cell(self, inputs, h, c):
         i, f, g, o = (inputs + self.from_state(h)).chunk(4, dim=1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)  # Try: c + ..., never forget: 2.101, not 2.065.
         return torch.sigmoid(o) * torch.tanh(c), c
 
 
