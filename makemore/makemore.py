@@ -599,7 +599,7 @@ DEFAULTS = {
     "mlp":         (8000,  128,   1e-2,  1e-2,     3,   None,  None,   10,  200, None),
     "batchnorm":   (3000,  128,   3e-3,  1e-2,     8,      3,  None,   16,  128, None),
     "ninja":       (3000,  128,   3e-3,  1e-2,     8,      3,  None,   16,  128, None),
-    "wavenet":     (6000,  128,   1e-2,  1e-2,     8,   None,  None,   24,  128,  0.1),
+    "wavenet":     (5000,  128,   1e-2,  1e-2,     8,   None,  None,   24,  128,  0.1),
     "bow":         (6000,  128,   1e-2,  1e-2,     0,   None,  None,   64,   64, None),
     "rnn":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.1),
     "gru":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.2),
