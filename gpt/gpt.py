@@ -39,7 +39,7 @@ SIZES = ("n_layer", "n_head", "n_embd", "block_size")
 COLUMNS = (*SIZES, "batch_size", "max_steps", "dropout", "learning_rate")
 DEFAULTS = {
     #       layers heads channels context batch steps dropout  rate
-    "cpu":  (    3,    2,     128,    256,    8, 1500,    0.1, 0.02),
+    "cpu":  (    3,    2,     128,    256,    8, 1250,    0.1, 0.02),
     "gpu":  (    6,    6,     384,    256,   64, 5000,    0.2, 0.02),
 }  # fmt: skip
 
@@ -66,7 +66,7 @@ class Config:
     learning_rate: float  # of the matrices, at its peak
     seed: int = 3407
     vocab_size: int = 0  # from the data
-    ngram: int = 7  # the longest n-gram with an embedding of its own
+    ngram: int = 5  # the longest n-gram with an embedding of its own
     ngram_slots: int = 32749  # rows of the table of each n; a prime spreads the hashes
 
     @property
@@ -338,7 +338,7 @@ def make_optimizers(model, config, team):
     optimizers = [
         Muon([p for p in model.parameters() if p in matrices], lr=rate),
         torch.optim.Adam(others, lr=rate / 5, betas=(0.8, 0.95), fused=True),
-        torch.optim.SGD(tables, lr=25 * rate * characters),
+        torch.optim.SGD(tables, lr=8 * rate * characters),
     ]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
