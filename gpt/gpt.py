@@ -7,8 +7,14 @@
     python gpt.py --sample-only --attention "some text"  what every head looks at: attention.png
     torchrun --standalone --nproc_per_node=2 gpt.py      two processes, each with a batch of its own
 
-Read `Transformer` in makemore.py first: the GPT-2 block (Radford et al. 2019), learned positions, GELU, AdamW. This
-file departs from it in six places. Behind each: what the validation loss loses without it.
+Read `Transformer` in makemore.py first: the GPT-2 block (Radford et al. 2019). This file departs from it here, each
+at a place marked with its number. Behind it: how much higher the validation loss ended without it, in nats per
+character, after 45 s of processor time on one core (2 layers, 128 channels, context 128, groups up to 7, no dropout;
+ONE seed each, so that differences below about 0.01 say nothing).
+
+    (1) n-gram embeddings (Pagnoni et al. 2024)              0.236
+    (2) Muon for the matrices (Jordan et al. 2024)           0.007, not yet shown to be worth its place
+    (3) rotary positions (Su et al. 2021)                    0.017
 """
 import argparse
 import atexit
@@ -237,7 +243,7 @@ class GPT(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for module in [block.attn.proj for block in self.blocks] + [block.mlp.proj for block in self.blocks]:
-            nn.init.zeros_(module.weight)  # (6) a block adds nothing at first
+            nn.init.zeros_(module.weight)  # a block adds nothing at first
         nn.init.zeros_(self.head.weight)  # every character equally likely: the first loss is ln V
 
     def forward(self, idx, cache=None, weights=None):
