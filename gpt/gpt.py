@@ -107,7 +107,9 @@ def pick_device(name):
     if name == "auto":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.zeros(1, device=name).device
+        probe = torch.zeros(1, device=name)
+        probe.item()
+        return probe.device
     except (RuntimeError, AssertionError, NotImplementedError):
         raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
 
@@ -381,12 +383,13 @@ def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, tempera
     for _ in range(max_new_tokens):
         logits = model(new, cache)[:, -1].cpu()  # (samples, V)
         if top_k:
-            kept = logits.topk(min(top_k, len(vocab))).values
-            logits[logits < kept[:, -1:]] = -math.inf
+            kept = logits.topk(min(top_k, len(vocab)))
+            logits = torch.full_like(logits, -math.inf).scatter(1, kept.indices, kept.values)
         if temperature == 0:
             drawn = logits.argmax(dim=1, keepdim=True)
         else:
-            drawn = torch.multinomial((logits / temperature).softmax(dim=1), 1, generator=generator)
+            logits = (logits - logits.amax(dim=1, keepdim=True)).double() / temperature  # (no overflow)
+            drawn = torch.multinomial(logits.softmax(dim=1), 1, generator=generator)
         tokens = torch.cat((tokens, drawn.to(device)), dim=1)
         new = tokens[:, -1:] if cached else tokens[:, -block_size:]
         if stream:
@@ -478,11 +481,11 @@ def find_file(name):
     """A path as it is; a bare file name in the working directory, beside this script, and in data/."""
     places = [Path.cwd(), HERE, HERE.parent / "data"]
     if Path(name).name != str(name):
-        if not Path(name).exists():
+        if not os.path.exists(name):
             raise UserError(f"{name}: no such file")
         return Path(name)
     for place in places:
-        if (place / name).exists():
+        if os.path.exists(place / name):
             return place / name
     raise UserError(f"{name}: no such file; looked in the working directory ({places[0]}), beside the script "
                     f"({places[1]}) and in data/ ({places[2]})")  # fmt: skip
@@ -1033,6 +1036,10 @@ def main(argv=None):
         except BrokenPipeError:  # as in `gpt ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
+        except OSError as error:  # the terminal or the file that our lines go to is gone
+            print(f"gpt: cannot write the output: {error.strerror}", file=sys.stderr)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         except KeyboardInterrupt:
             return 130
     return 0
