@@ -18,11 +18,11 @@ ONE seed each, so that differences below about 0.01 say nothing).
 """
 import argparse
 import atexit
-import codecs
 import contextlib
 import dataclasses
 import datetime
 import hashlib
+import importlib.util
 import io
 import math
 import os
@@ -45,7 +45,7 @@ SIZES = ("n_layer", "n_head", "n_embd", "block_size")
 COLUMNS = (*SIZES, "batch_size", "max_steps", "dropout", "learning_rate")
 DEFAULTS = {
     #       layers heads channels context batch steps dropout  rate
-    "cpu":  (    3,    2,     128,    256,    8, 1250,    0.1, 0.02),
+    "cpu":  (    2,    2,     128,    256,    8, 2800,    0.0, 0.02),
     "gpu":  (    6,    6,     384,    256,   64, 5000,    0.2, 0.02),
 }  # fmt: skip
 
@@ -68,12 +68,13 @@ class Config:
     block_size: int  # context in characters
     batch_size: int  # windows a step, in each process
     max_steps: int  # -1: for ever
-    dropout: float
+    dropout: float  # share of the embeddings and of what the blocks add that is left out in training
     learning_rate: float  # of the matrices, at its peak
     seed: int = 3407
     vocab_size: int = 0  # from the data
-    ngram: int = 5  # the longest n-gram with an embedding of its own
+    ngram: int = 6  # the longest n-gram with an embedding of its own
     ngram_slots: int = 32749  # rows of the table of each n; a prime spreads the hashes
+    ngram_dropout: float = 0.5  # share of the look-ups left out in training
 
     @property
     def eval_interval(self):
@@ -91,10 +92,10 @@ def configure(device="cpu", **values):
     """The Config for a kind of device, e.g. `configure("cpu", n_layer=2)`; UserError for values without sense."""
     config = Config(**(dict(zip(COLUMNS, DEFAULTS["cpu" if str(device) == "cpu" else "gpu"])) | values))
     for name, value in vars(config).items():
-        if name in ("learning_rate", "dropout"):
-            if not 0 <= value < (1 if name == "dropout" else 1e30):  # above, float32 overflows
-                raise UserError(f"{flag(name)} must be a number from 0 up"
-                                f"{', below 1' * (name == 'dropout')}, not {value}")  # fmt: skip
+        if name in ("learning_rate", "dropout", "ngram_dropout"):
+            share = name != "learning_rate"
+            if not 0 <= value < (1 if share else 1e30):  # above, float32 overflows
+                raise UserError(f"{flag(name)} must be a number from 0 up{', below 1' * share}, not {value}")
         elif name not in ("seed", "vocab_size") and value < 1 and not (name == "max_steps" and value == -1):
             raise UserError(f"{flag(name)} must be at least 1, not {value}")
     if config.n_embd % (2 * config.n_head):
@@ -114,12 +115,17 @@ def pick_device(name):
         raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
 
 
-def abilities(device):
-    """(bfloat16, compiled): both on a GPU; on a CPU bfloat16 where it is in hardware, and nothing is compiled, so that
-    training starts at once."""
+def bfloat16_pays(device, width):
+    """Is bfloat16 faster here, for matrices of this width? Where it is in hardware; below 64 it gains nothing."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(), True
-    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()), False
+        return torch.cuda.is_bf16_supported()
+    in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return device.type == "cpu" and in_hardware and width >= 64
+
+
+def compilation_pays(device):
+    """Is torch.compile worth its time? On a GPU; on a CPU it saves in three minutes about what compiling takes."""
+    return device.type == "cuda" and importlib.util.find_spec("triton") is not None
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -127,21 +133,25 @@ def abilities(device):
 
 
 def attention(q, k, v):
-    """Causal attention spelled out: what it gives, (B, H, T, D), and its weights, (B, H, T, T), rows sum to one.
+    """Causal attention spelled out: what it gives, (B, H, T, D), and its weights, (B, H, T, S), rows sum to one.
 
-    Training takes F.scaled_dot_product_attention: the same numbers, the (T, T) table never stored as a whole.
+    q (B, H, T, D) are the last T of the S places that k and v (B, H, S, D) have: T = S unless the rest is cached.
     """
-    scores = q @ k.mT / math.sqrt(q.size(-1))  # (B, H, T, T): row t, column s: how well key s answers query t
-    future = torch.ones_like(scores, dtype=torch.bool).triu(1)
-    weights = scores.masked_fill(future, -math.inf).softmax(dim=-1)
+    scores = (q / math.sqrt(q.size(-1))) @ k.mT  # (B, H, T, S): row t, column s: how well key s answers query t
+    T, S = scores.shape[-2:]
+    future = scores.new_full((T, S), -math.inf).triu(S - T + 1)
+    weights = (scores + future).softmax(dim=-1)
     return weights @ v, weights
 
 
 def rotate(x, angles):
-    """Turn every pair of channels of x (B, H, T, D) by its angle (T, D/2)."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())  # a pair is a complex number
-    turn = torch.polar(torch.ones_like(angles), angles)
-    return torch.view_as_real(pairs * turn).flatten(-2).type_as(x)
+    """Turn channels of x (B, H, T, D) in pairs, i and i + D/2, by the angles (T, D/2), more with every place.
+
+    The product of a query and a key then depends on their distance, not on where they stand (RoPE, Su et al. 2021).
+    """
+    a, b = x.chunk(2, dim=-1)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
 
 
 class Attention(nn.Module):
@@ -158,16 +168,18 @@ class Attention(nn.Module):
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)
         q, k, v = qkv.transpose(1, 3).unbind(2)  # each (B, H, T, D)
+        q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])  # (4) QK-norm
         q, k = rotate(q, angles), rotate(k, angles)  # (3) rotary positions
         if past is not None:  # generation: earlier keys and values, the last block_size of them
             if "k" in past:
                 k, v = torch.cat((past["k"], k), 2), torch.cat((past["v"], v), 2)
             past["k"], past["v"] = k, v = k[:, :, -self.block_size :], v[:, :, -self.block_size :]
-        if weights is None:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1)
-        else:
+        if x.is_cuda and weights is None:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1)  # the same, its weights never in memory
+        else:  # on a CPU training is faster so, 1.5 times in bfloat16
             y, table = attention(q, k, v)
-            weights.append(table)
+            if weights is not None:
+                weights.append(table)
         return self.proj(y.transpose(1, 2).reshape(B, T, C))
 
 
@@ -208,7 +220,7 @@ class NgramEmbedding(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.longest, self.slots = config.ngram, config.ngram_slots
-        self.dropout = nn.Dropout(0.5 if config.dropout else 0)
+        self.dropout = nn.Dropout(config.ngram_dropout)
         self.table = nn.EmbeddingBag((config.ngram - 1) * config.ngram_slots, config.n_embd, mode="sum", sparse=True)
         nn.init.zeros_(self.table.weight)
 
@@ -236,6 +248,8 @@ class GPT(nn.Module):
         C, V = config.n_embd, config.vocab_size
         self.char = nn.Embedding(V, C)
         self.ngram = NgramEmbedding(config)
+        self.mix = nn.Parameter(torch.zeros(C))
+        self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm = nn.LayerNorm(C)
         self.head = nn.Linear(C, V, bias=False)
@@ -255,15 +269,18 @@ class GPT(nn.Module):
         takes the attention weights (B, H, T, T) of each layer.
         """
         T = idx.size(1)
-        start, before = (cache.length, cache.tail) if cache else (0, None)
+        start, before, last = (cache.length, cache.tail, cache.last) if cache else (0, None, None)
         half = self.config.n_embd // self.config.n_head // 2
         speed = 10000.0 ** -(torch.arange(half, device=idx.device) / half)  # radians per character
         angles = torch.outer(torch.arange(start, start + T, device=idx.device), speed)  # (T, D/2)
         x = self.char(idx) + self.ngram(idx, before)  # (B, T, C)
+        if cache:
+            cache.remember(idx, x)
+        last = torch.zeros_like(x[:, :1]) if last is None else last
+        x = x + self.mix * torch.cat((last, x[:, :-1]), 1)  # (5) token shift
+        x = self.dropout(x)
         for i, block in enumerate(self.blocks):
             x = block(x, angles, cache.layers[i] if cache else None, weights)
-        if cache:
-            cache.remember(idx)
         return self.head(self.norm(x)).float()
 
 
@@ -280,9 +297,11 @@ class Cache:
         self.length = 0  # characters so far
         self.tail = None  # the last characters, for the n-grams (B, n - 1)
         self.tail_length = model.config.ngram - 1
+        self.last = None  # the embedding of the last character (B, 1, C)
 
-    def remember(self, idx):
+    def remember(self, idx, x):
         self.length += idx.size(1)
+        self.last = x[:, -1:]
         tail = idx if self.tail is None else torch.cat((self.tail, idx), 1)
         self.tail = tail[:, -self.tail_length :]
 
@@ -299,11 +318,13 @@ def orthogonalize(matrices):
     """
     tall = matrices.size(1) > matrices.size(2)
     x = matrices.mT if tall else matrices
+    if bfloat16_pays(x.device, x.size(1)):
+        x = x.bfloat16()
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(5):
         a = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
-    return x.mT if tall else x
+    return (x.mT if tall else x).type_as(matrices)
 
 
 class Muon(torch.optim.Optimizer):
@@ -346,7 +367,7 @@ def make_optimizers(model, config, team):
     optimizers = [
         Muon([p for p in model.parameters() if p in matrices], lr=rate),
         torch.optim.Adam(others, lr=rate / 5, betas=(0.8, 0.95), fused=True),
-        torch.optim.SGD(tables, lr=8 * rate * characters),
+        torch.optim.SGD(tables, lr=3 * rate * characters),
     ]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -438,27 +459,17 @@ class Vocab:
         return "".join(self.chars[i] for i in tokens)
 
 
-def pieces(content, name, size=1 << 22):
-    """The UTF-8 bytes of a text as arrays of code points, a few MB at a time. UserError for other bytes."""
-    start = 0
-    while start < len(content):
-        end = min(start + size, len(content))
-        while end < len(content) and content[end] & 0xC0 == 0x80:  # not in the middle of a character
-            end -= 1
-        try:
-            text = content[start:end].decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{name} is not UTF-8: byte 0x{content[start + error.start]:02x} at offset "
-                            f"{start + error.start}; convert it first, for instance with iconv") from None  # fmt: skip
-        yield np.frombuffer(text.encode("utf-32-le"), np.uint32)
-        start = end
+def pieces(content, size=1 << 22):
+    """UTF-8 bytes as arrays of code points, a few million at a time; every kind of line end becomes a newline."""
+    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig")
+    while part := text.read(size):
+        yield np.frombuffer(part.encode("utf-32-le"), np.uint32)
 
 
-def encode_file(content, name, known=""):
+def encode_file(content, known=""):
     """(vocab, tokens) of UTF-8 bytes; the characters of `known` come first. One byte a token up to 256 characters."""
-    seen = np.zeros(sys.maxunicode + 1, bool)
-    length = 0
-    for codes in pieces(content, name):
+    seen, length = np.zeros(sys.maxunicode + 1, bool), 0
+    for codes in pieces(content):
         seen[codes] = True
         length += len(codes)
     seen[[ord(char) for char in known]] = False
@@ -466,10 +477,10 @@ def encode_file(content, name, known=""):
     kind = np.min_scalar_type(max(len(vocab) - 1, 0))
     table = np.zeros(sys.maxunicode + 1, kind)
     table[[ord(char) for char in vocab.chars]] = np.arange(len(vocab))
-    tokens, start = np.empty(length, kind), 0
-    for codes in pieces(content, name):
-        tokens[start : start + len(codes)] = table[codes]
-        start += len(codes)
+    tokens, end = np.empty(length, kind), 0
+    for codes in pieces(content):
+        tokens[end : end + len(codes)] = table[codes]
+        end += len(codes)
     return vocab, tokens
 
 
@@ -497,16 +508,22 @@ def read_text(name, known=""):
     if path.is_dir():
         raise UserError(f"{name} is a directory; give a text file")
     try:
-        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{name}: {error.strerror}") from None
     if b"\0" in content:
         raise UserError(f"{name} is a binary file (byte 0 at offset {content.index(0)}); give a UTF-8 text file")
-    if b"\r" in content:
-        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if not content:
+    try:
+        vocab, tokens = encode_file(content, known)
+    except UnicodeDecodeError:
+        try:
+            content.decode()
+        except UnicodeDecodeError as error:  # whose offset counts from the beginning of the file
+            raise UserError(f"{name} is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}; "
+                            "convert it first, for instance with iconv") from None  # fmt: skip
+    if not len(tokens):
         raise UserError(f"{name} is empty; give a text file")
-    return *encode_file(content, name, known), hashlib.sha256(content).hexdigest()
+    return vocab, tokens, hashlib.sha256(vocab.chars.encode("utf-32") + tokens.tobytes()).hexdigest()
 
 
 def split(tokens, block_size):
@@ -559,6 +576,7 @@ class Progress:
     """What a run has reached; with the weights and the optimizers it is all that resuming needs."""
 
     step: int = 0
+    end: int = 0  # the step to stop at; -1: never
     seconds: float = 0.0  # of training; evaluation and sampling left out
     losses: list = dataclasses.field(default_factory=list)  # one per step
     log: list = dataclasses.field(default_factory=list)  # rows of log.csv: step, seconds, train loss, val loss
@@ -590,8 +608,8 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
     progress = Progress()
     if checkpoint:
         progress = restore(checkpoint, model, optimizers, team)
-    end = max_steps or config.max_steps
-    bfloat16, compiled = abilities(device)
+    progress.end = end = max_steps or progress.end or config.max_steps
+    bfloat16, compiled = bfloat16_pays(device, config.n_embd), compilation_pays(device)
     precision = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
     print(f"device: {device}, {torch.get_num_threads()} threads, {'bfloat16' if bfloat16 else 'float32'}, "
           f"{'compiled' if compiled else 'not compiled'}" + f", {team.size} processes" * (team.size > 1))  # fmt: skip
@@ -607,33 +625,43 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
     else:
         team.only_first(lambda: prepare_folder(out))
 
-    def save():
-        team.only_first(lambda: save_checkpoint(out, config, vocab, source, digest, progress, model, optimizers, team))
+    began, saved = (progress.step, progress.seconds), time.monotonic()
 
-    began = progress.step, progress.seconds
+    def save():
+        nonlocal saved
+        team.only_first(lambda: save_checkpoint(out, config, vocab, source, digest, progress, model, optimizers, team))
+        saved = time.monotonic()
+
+    def save_when_due():
+        """Save every 15 s, and after Ctrl-C in any process. Was it Ctrl-C?"""
+        stop, late = team.any(bool(interrupted), time.monotonic() - saved > 15)
+        if stop or late:
+            save()
+        return stop
+
+    def look(step):
+        """Evaluate, keep the best weights, save, report; now and then show a sample."""
+        losses = evaluate(model, some, team), evaluate(model, validation, team)
+        check_finite(losses[1], step, out)
+        progress.log.append((step, progress.seconds, *losses))
+        if losses[1] < progress.best_loss:
+            progress.best_step, progress.best_loss = step, losses[1]
+            progress.best = {name: value.cpu().clone() for name, value in model.state_dict().items()}
+        save()
+        report(progress, config, end, config.batch_size * config.block_size * team.size, began)
+        if step % (4 * config.eval_interval) == 0 and 0 < step < end and team.rank == 0:
+            sample = generate(model, vocab, **sampling | {"max_new_tokens": 200, "num_samples": 1, "seed": step})
+            print("  " + sample[0].strip().replace("\n", "\n  "), flush=True)
+
     forward = team.wrap(torch.compile(model) if compiled else model)  # the same weights
-    saved, stop = time.monotonic(), False
     model.train()
     with hold_ctrl_c(team) as interrupted:
         while True:
             step = progress.step
             if (step % config.eval_interval == 0 or step == end) and not (progress.log and progress.log[-1][0] == step):
-                with precision:
-                    losses = evaluate(model, some, team), evaluate(model, validation, team)
-                check_finite(losses[1], step, out)
-                progress.log.append((step, progress.seconds, *losses))
-                if losses[1] < progress.best_loss:
-                    progress.best_step, progress.best_loss = step, losses[1]
-                    progress.best = {name: value.cpu().clone() for name, value in model.state_dict().items()}
-                save()
-                saved = time.monotonic()
-                report(progress, config, end, config.batch_size * config.block_size * team.size, began)
-                if step % (4 * config.eval_interval) == 0 and 0 < step < end and team.rank == 0:
-                    sample = generate(model, vocab, **sampling | {"max_new_tokens": 200, "num_samples": 1, "seed": step})
-                    print("  " + sample[0].strip().replace("\n", "\n  "), flush=True)
+                look(step)
             if step == end:
                 break
-
             start = time.perf_counter()
             torch.manual_seed((config.seed * 1_000_003 + step) * team.size + team.rank)  # of dropout
             x, y = draw_batch(training, config, step, team)
@@ -641,11 +669,7 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
                 loss = loss_of(forward(x.to(device)), y.to(device))
             mean = team.sum(loss.item()) / team.size
             check_finite(mean, step, out)
-            stop, late = team.any(bool(interrupted), time.monotonic() - saved > 15)
-            if stop or late:
-                save()
-                saved = time.monotonic()
-            if stop:
+            if save_when_due():
                 break
             loss.backward()
             for optimizer in optimizers:
@@ -658,7 +682,7 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
             progress.seconds += time.perf_counter() - start
 
     team.only_first(lambda: draw_losses(progress, Path(out) / "loss.png"))
-    if stop:
+    if progress.step != end:
         print(f"\nstopped after step {progress.step}, all is saved; to go on: {command()} -o {shlex.quote(str(out))} --resume")
         raise KeyboardInterrupt
     model.load_state_dict(progress.best)
@@ -678,8 +702,8 @@ def report(progress, config, end, characters, start):
     text = f"step {step:>5}{f'/{end}' if end > 0 else ''}: train {train_loss:.4f}, validation {val_loss:.4f}"
     if step > start[0]:
         pace = (seconds - start[1]) / (step - start[0])  # seconds a step
-        left = pace * max(0, end - step)
-        text += f", {characters / pace:,.0f} characters a second, {left // 60:.0f}:{left % 60:02.0f} left"
+        left = round(pace * max(0, end - step))
+        text += f", {characters / pace:,.0f} characters a second, {left // 60}:{left % 60:02} left"
     print(text, flush=True)
 
 
@@ -826,7 +850,7 @@ def save_checkpoint(out, config, vocab, source, digest, progress, model, optimiz
     """model.pt: all that resuming, sampling and `load` need, in plain types; and log.csv."""
     content = io.BytesIO()
     state = {
-        "format": "gpt 1", "config": vars(config), "chars": vocab.chars, "source": source, "digest": digest,
+        "format": "gpt 2", "config": vars(config), "chars": vocab.chars, "source": source, "digest": digest,
         "threads": torch.get_num_threads(), "processes": team.size, "progress": vars(progress),
         "model": model.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in optimizers],
     }  # fmt: skip
@@ -843,7 +867,7 @@ def read_checkpoint(out):
         raise UserError(f"no checkpoint: {path} does not exist; train first, without --resume and --sample-only")
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        if checkpoint["format"] != "gpt 1":
+        if checkpoint["format"] != "gpt 2":
             raise ValueError
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         raise UserError(f"{path} is damaged, or no checkpoint of gpt") from None
@@ -938,7 +962,7 @@ GROUPS = {
         "--n-layer": {"type": int, "help": "number of layers"},
         "--n-head": {"type": int, "help": "number of attention heads"},
         "--n-embd": {"type": int, "help": "channels"},
-        "--dropout": {"type": float, "help": "share of the blocks' outputs and n-grams left out in training"},
+        "--dropout": {"type": float, "help": "share of the embeddings and of the blocks' outputs left out in training"},
     },
     "training": {
         "--max-steps": {"type": int, "help": "steps in total, also when resuming; -1: for ever"},
@@ -987,7 +1011,9 @@ def run(args):
     if checkpoint:
         known = checkpoint["chars"]
     if args.resume:
-        max_steps = values.pop("max_steps", None)
+        max_steps, reached = values.pop("max_steps", None), checkpoint["progress"]["step"]
+        if max_steps is not None and configure(max_steps=max_steps) and 0 < max_steps < reached:
+            raise UserError(f"the run is at step {reached} already; --max-steps is the total, {max_steps} is less")
         check_same(values, checkpoint)
         source, config = args.input_file or checkpoint["source"], Config(**checkpoint["config"])
     elif args.init_from:

@@ -942,8 +942,8 @@ class Report:
         if done:
             text += f", {1000 * (seconds - self.seconds) / done:.1f} ms a step"
         if done and step < end:
-            left = (time.monotonic() - self.start) / done * (end - step)
-            text += f", {left // 60:.0f}:{left % 60:02.0f} left"
+            left = round((time.monotonic() - self.start) / done * (end - step))
+            text += f", {left // 60}:{left % 60:02} left"
         print(text, flush=True)
 
 

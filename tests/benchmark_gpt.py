@@ -5,6 +5,7 @@ batch 12, 2,000 steps, AdamW at 1e-3 with cosine decay), beside gpt.py for the s
 text; then the share of the machine's matrix products that gpt.py reaches, and generation with and without its cache.
 """
 import contextlib
+import functools
 import io
 import math
 import sys
@@ -115,7 +116,7 @@ def train_ours(vocab, tokens, seconds, folder):
     """[(step, seconds, validation loss), ...] of a run of gpt.py with as many steps as fit into the given seconds."""
     config = gpt.configure("cpu", vocab_size=len(vocab))
     with contextlib.redirect_stdout(io.StringIO()):
-        _, _, trial = gpt.train(vocab, tokens, gpt.configure("cpu", max_steps=24), folder, device="cpu")
+        _, _, trial = gpt.train(vocab, tokens, gpt.configure("cpu", max_steps=48), folder, device="cpu")
         config.max_steps = max(12, round(seconds * trial.step / trial.seconds))
         model, _, progress = gpt.train(vocab, tokens, config, folder, device="cpu")
     return model, config, [(step, seconds, val) for step, seconds, _, val in progress.log]
@@ -156,33 +157,34 @@ def first_below(rows, loss):
 
 
 def main():
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    say = functools.partial(print, flush=True)
+    config = gpt.configure("cpu")
+    bfloat16 = gpt.bfloat16_pays(torch.device("cpu"), config.n_embd)
+    say(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}; "
+        f"gpt.py trains in {'bfloat16' if bfloat16 else 'float32'}, the textbook in float32")  # fmt: skip
     vocab, tokens, _ = gpt.read_text("tinyshakespeare.txt")
     training, validation = gpt.split(tokens, 64)
     textbook = train_textbook(training, validation, len(vocab))
-    total = textbook[-1][1]
+    total, best = textbook[-1][1], min(loss for _, _, loss in textbook)
+    say(f"textbook: {total:.0f} s of training, {1000 * total / 2000:.1f} ms a step, best validation loss {best:.3f}")
     with tempfile.TemporaryDirectory() as folder:
         _, config, ours = train_ours(vocab, tokens, total, folder)
-        _, _, short = train_ours(vocab, tokens, total / 5, folder)
-        _, _, minute = train_ours(vocab, tokens, 60, folder)
-
-    print("\n| seconds | textbook GPT-2 block | gpt.py |\n|---:|---:|---:|")
-    for (_, seconds, loss), (_, own_seconds, own_loss) in zip(textbook, ours[1:]):
-        print(f"| {seconds:.0f} / {own_seconds:.0f} | {loss:.3f} | {own_loss:.3f} |")
-    best = min(loss for _, _, loss in textbook)
-    print(f"\nthe textbook's last loss, {best:.3f}, after {total:.0f} s; gpt.py is below it after "
-          f"{first_below(ours, best):.0f} s of this run; a run of its own of {short[-1][1]:.0f} s, a fifth, ends at "
-          f"{short[-1][2]:.3f}")  # fmt: skip
-    print(f"a run of {minute[-1][1]:.0f} s ends at {minute[-1][2]:.3f}")
+        say("\n| seconds, textbook / gpt.py | textbook GPT-2 block | gpt.py |\n|---:|---:|---:|")
+        for (_, seconds, loss), (_, own_seconds, own_loss) in zip(textbook, ours[1:]):
+            say(f"| {seconds:.0f} / {own_seconds:.0f} | {loss:.3f} | {own_loss:.3f} |")
+        say(f"\ngpt.py is below the textbook's best after {first_below(ours, best):.0f} s of this run")
+        for seconds in (total / 5, 60):
+            _, _, rows = train_ours(vocab, tokens, seconds, folder)
+            say(f"a run of its own of {rows[-1][1]:.1f} s ends at {rows[-1][2]:.3f}")
 
     rate, peak = operations(config) * ours[-1][0] / ours[-1][1], peak_rate()
-    print(f"\nmatrix products: {peak / 1e9:.0f} GFLOP/s at best; training does {rate / 1e9:.0f} GFLOP/s, "
-          f"{rate / peak:.0%}; {1000 * ours[-1][1] / ours[-1][0]:.1f} ms a step, textbook {1000 * total / 2000:.1f}")  # fmt: skip
-    print("\n| generation, one text | with the cache | without | ratio |\n|---|---:|---:|---:|")
+    say(f"\nmatrix products: {peak / 1e9:.0f} GFLOP/s at best in float32; training does {rate / 1e9:.0f} GFLOP/s, "
+        f"{rate / peak:.0%}; {1000 * ours[-1][1] / ours[-1][0]:.1f} ms a step")  # fmt: skip
+    say("\n| generation, one text | with the cache | without | ratio |\n|---|---:|---:|---:|")
     large = gpt.configure("cpu", n_layer=4, n_embd=256, block_size=256, vocab_size=len(vocab))
     for name, settings in (("the default model", config), ("4 layers, 256 channels, context 256", large)):
         fast, slow = characters_a_second(settings, True, 400), characters_a_second(settings, False, 60)
-        print(f"| {name} | {fast:.0f} characters a second | {slow:.0f} | {fast / slow:.1f} |")
+        say(f"| {name} | {fast:.0f} characters a second | {slow:.0f} | {fast / slow:.1f} |")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def shaken_model(seed=0, **values):
 
 
 def tokens_of(text):
-    vocab, tokens = gpt.encode_file(text.encode(), "text")
+    vocab, tokens = gpt.encode_file(text.encode())
     return vocab, tokens
 
 
@@ -78,6 +78,32 @@ def test_scores_of_rotated_queries_and_keys_depend_on_their_distance_alone():
 
     torch.testing.assert_close(score(7.0, 3.0), score(104.0, 100.0), atol=1e-4, rtol=1e-4)
     assert abs(score(7.0, 3.0) - score(7.0, 4.0)) > 1e-3
+
+
+def test_the_length_of_queries_and_keys_makes_no_difference():
+    model = shaken_model()
+    idx = torch.randint(11, (2, 16))
+    before = model(idx)
+    for block in model.blocks:
+        block.attn.qkv.weight.data[:32] *= 10
+        block.attn.qkv.bias.data[:32] *= 10
+    torch.testing.assert_close(model(idx), before, atol=1e-4, rtol=1e-4)
+    model.blocks[0].attn.qkv.weight.data[32:] *= 10  # the values
+    assert (model(idx) - before).abs().max() > 0.1
+
+
+def test_dropout_zero_leaves_nothing_out_and_dropout_leaves_out_whole_ngrams():
+    idx = torch.randint(11, (2, 16))
+    model = shaken_model(dropout=0, ngram_dropout=0)
+    assert torch.equal(model.train()(idx), model.eval()(idx))
+    embedding = shaken_model(ngram_dropout=0.5).ngram
+    n = embedding.longest
+    table = embedding.table.weight.data
+    table.copy_(torch.arange(len(table))[:, None] // embedding.slots + 1)  # of n = 2 all 1, of n = 3 all 2, ...
+    assert (embedding.eval()(idx) == n * (n - 1) / 2).all()
+    dropped = torch.stack([embedding.train()(idx) for _ in range(50)])
+    assert len(dropped.unique()) > n and (dropped == dropped[..., :1]).all()
+    assert abs(dropped.mean() / (n * (n - 1) / 2) - 1) < 0.1  # the same on average
 
 
 def test_first_loss_is_that_of_a_uniform_guess():
@@ -238,13 +264,15 @@ def test_a_text_is_the_same_after_encoding_and_decoding(text, monkeypatch):
 @pytest.mark.parametrize("size", [4, 5, 6, 7, 11])
 def test_a_text_read_in_pieces_is_never_cut_inside_a_character(size):
     text = "aé日😀" * 9
-    codes = np.concatenate(list(gpt.pieces(text.encode(), "text", size)))
+    codes = np.concatenate(list(gpt.pieces(text.encode(), size)))
     assert "".join(map(chr, codes)) == text
 
 
-def test_bytes_that_are_no_utf8_are_named_with_their_offset():
-    with pytest.raises(gpt.UserError, match="byte 0xff at offset 9"):
-        list(gpt.pieces("aé日xyz".encode() + b"\xff", "text", 4))
+def test_bytes_that_are_no_utf8_are_named_with_their_offset_in_the_file(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes("\ufeffaé日xyz\r\n".encode() * 100_000 + b"\xff")
+    with pytest.raises(gpt.UserError, match="byte 0xff at offset 1400000"):
+        gpt.read_text(path)
 
 
 def test_split_is_ninety_to_ten_and_validation_has_at_least_one_context():

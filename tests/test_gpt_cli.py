@@ -158,6 +158,8 @@ def test_max_steps_is_the_total_when_resuming(capsys):
     assert gpt.main(["--resume", "--device", "cpu", "--max-steps", "6", "--max-new-tokens", "5"]) == 0
     assert checkpoint()["progress"]["step"] == 6
     assert "resuming at step 4 of 6" in capsys.readouterr().out
+    assert gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"]) == 0  # the run has ended: nothing to do
+    assert checkpoint()["progress"]["step"] == 6
 
 
 # Finetuning
@@ -248,6 +250,8 @@ def test_arguments_without_sense_are_refused_in_one_sentence(capsys, arguments, 
 def test_what_contradicts_a_checkpoint_is_refused(capsys):
     train()
     assert "--n-layer 2 contradicts the checkpoint, which has 1" in refused(capsys, "--resume", "--n-layer", "2")
+    assert "the run is at step 8 already; --max-steps is the total, 7 is less" in refused(capsys, "--resume", "--max-steps", "7")
+    assert "--max-steps must be at least 1, not 0" in refused(capsys, "--resume", "--max-steps", "0")
     assert "--n-embd 32 contradicts" in refused(capsys, "--sample-only", "--n-embd", "32")
     assert "--block-size goes not with --init-from" in refused(capsys, "--init-from", "out", "-i", "text.txt", "--block-size", "8")
     assert "never saw 'X'" in refused(capsys, "--sample-only", "--prompt", "X")
@@ -300,19 +304,22 @@ def torchrun(*arguments, **kwargs):
 
 def test_two_processes_train_as_one_with_the_whole_batch(capsys):
     """The momentum after the first step is a fixed share of the first gradient."""
-    Path("both.py").write_text(
+    Path("run.py").write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from gpt import gpt\n"
-        f"flags = ['-i', 'text.txt', '--device', 'cpu', '--max-new-tokens', '5', *{SIZES!r}]\n"
-        "for steps in ('1', '5'):\n"
-        "    assert gpt.main([*flags, '--max-steps', steps, '-o', 'two' + steps]) == 0\n"
+        "def run(name, batch_size):\n"
+        "    vocab, tokens, digest = gpt.read_text('text.txt')\n"
+        "    for steps in (1, 5):\n"
+        "        config = gpt.configure('cpu', n_layer=1, n_head=2, n_embd=16, block_size=16, max_steps=steps,\n"
+        "                               batch_size=batch_size, dropout=0, ngram_dropout=0)\n"
+        "        gpt.train(vocab, tokens, config, f'{name}{steps}', device='cpu', source='text.txt', digest=digest)\n"
     )
+    Path("both.py").write_text("import run\nrun.run('two', 4)\n")
+    Path("one.py").write_text("import run\nrun.run('one', 8)\n")
     process = torchrun("both.py")
-    for steps in (1, 5):
-        train("--batch-size", "8", steps=steps, out=f"one{steps}")
+    subprocess.run([sys.executable, "one.py"], env=ENVIRONMENT, stdout=subprocess.DEVNULL, check=True)
     out, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
-    assert out.count("step 0: loss") == 2, "the first process alone prints"
     for a, b in zip(checkpoint("one1")["optimizers"], checkpoint("two1")["optimizers"]):
         for i, state in a["state"].items():
             name = "momentum" if "momentum" in state else "exp_avg"
