@@ -168,7 +168,6 @@ class Attention(nn.Module):
         B, T, C = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)
         q, k, v = qkv.transpose(1, 3).unbind(2)  # each (B, H, T, D)
-        q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])  # (4) QK-norm
         q, k = rotate(q, angles), rotate(k, angles)  # (3) rotary positions
         if past is not None:  # generation: earlier keys and values, the last block_size of them
             if "k" in past:
@@ -248,7 +247,6 @@ class GPT(nn.Module):
         C, V = config.n_embd, config.vocab_size
         self.char = nn.Embedding(V, C)
         self.ngram = NgramEmbedding(config)
-        self.mix = nn.Parameter(torch.zeros(C))
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm = nn.LayerNorm(C)
@@ -269,18 +267,15 @@ class GPT(nn.Module):
         takes the attention weights (B, H, T, T) of each layer.
         """
         T = idx.size(1)
-        start, before, last = (cache.length, cache.tail, cache.last) if cache else (0, None, None)
+        start, before = (cache.length, cache.tail) if cache else (0, None)
         half = self.config.n_embd // self.config.n_head // 2
         speed = 10000.0 ** -(torch.arange(half, device=idx.device) / half)  # radians per character
         angles = torch.outer(torch.arange(start, start + T, device=idx.device), speed)  # (T, D/2)
-        x = self.char(idx) + self.ngram(idx, before)  # (B, T, C)
-        if cache:
-            cache.remember(idx, x)
-        last = torch.zeros_like(x[:, :1]) if last is None else last
-        x = x + self.mix * torch.cat((last, x[:, :-1]), 1)  # (5) token shift
-        x = self.dropout(x)
+        x = self.dropout(self.char(idx) + self.ngram(idx, before))  # (B, T, C)
         for i, block in enumerate(self.blocks):
             x = block(x, angles, cache.layers[i] if cache else None, weights)
+        if cache:
+            cache.remember(idx)
         return self.head(self.norm(x)).float()
 
 
@@ -297,11 +292,9 @@ class Cache:
         self.length = 0  # characters so far
         self.tail = None  # the last characters, for the n-grams (B, n - 1)
         self.tail_length = model.config.ngram - 1
-        self.last = None  # the embedding of the last character (B, 1, C)
 
-    def remember(self, idx, x):
+    def remember(self, idx):
         self.length += idx.size(1)
-        self.last = x[:, -1:]
         tail = idx if self.tail is None else torch.cat((self.tail, idx), 1)
         self.tail = tail[:, -self.tail_length :]
 
@@ -523,7 +516,9 @@ def read_text(name, known=""):
                             "convert it first, for instance with iconv") from None  # fmt: skip
     if not len(tokens):
         raise UserError(f"{name} is empty; give a text file")
-    return vocab, tokens, hashlib.sha256(vocab.chars.encode("utf-32") + tokens.tobytes()).hexdigest()
+    digest = hashlib.sha256(vocab.chars.encode("utf-32"))
+    digest.update(tokens)
+    return vocab, tokens, digest.hexdigest()
 
 
 def split(tokens, block_size):

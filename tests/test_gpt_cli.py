@@ -318,7 +318,7 @@ def test_two_processes_train_as_one_with_the_whole_batch(capsys):
     Path("one.py").write_text("import run\nrun.run('one', 8)\n")
     process = torchrun("both.py")
     subprocess.run([sys.executable, "one.py"], env=ENVIRONMENT, stdout=subprocess.DEVNULL, check=True)
-    out, err = process.communicate(timeout=100)
+    _, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
     for a, b in zip(checkpoint("one1")["optimizers"], checkpoint("two1")["optimizers"]):
         for i, state in a["state"].items():
