@@ -16,7 +16,7 @@ of three seeds and the standard error of the difference).
     (2) Muon for the matrices (Jordan et al. 2024), not AdamW         0.018 +- 0.006
     (3) rotary positions (Su et al. 2021), not learned ones           0.022 +- 0.007
 
-Tried and not kept, since they were worth less than 0.01 here: QK-norm, token shift, squared ReLU.
+Tried with one or two seeds and not kept, being worth less than 0.01 then: QK-norm, token shift, squared ReLU.
 """
 import argparse
 import atexit
@@ -121,7 +121,7 @@ def pick_device(name):
 
 
 def bfloat16_pays(device, width):
-    """Is bfloat16 faster here, for matrices of this width? Where it is in hardware; below 64 it gains nothing."""
+    """Is bfloat16 faster here, for matrices of this width? Where it is in hardware; small ones are left alone."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -348,6 +348,7 @@ def test_ctrl_c_stops_two_processes_together_with_one_checkpoint():
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert out.count("stopped after step") == 1, err
+    assert out.count("step 0: loss") == 1, "the first process alone prints"
     saved = checkpoint()
     assert saved["processes"] == 2 and f"stopped after step {saved['progress']['step']}," in out
 
