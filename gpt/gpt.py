@@ -1,6 +1,6 @@
 """gpt: a text in, more text like it out; a transformer written as one is written today.
 
-    python gpt.py                                        three minutes on two CPU cores: Shakespeare, more or less
+    python gpt.py                                        three minutes on two CPU cores: almost Shakespeare
     python gpt.py -i my.txt -o out/my                    another text, another folder
     python gpt.py --sample-only --prompt "ROMEO:"        text from the trained model in out/
     python gpt.py --resume                               go on where the last run stopped
@@ -40,7 +40,7 @@ import torch.distributed
 import torch.nn.functional as F
 from torch import nn
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Configuration. Without size flags the device picks a row. Behind "Try:" stands a line to change, and the validation
 # loss that it gave beside that of the line as it was when tried: one run each, a minute on two cores unless it says
 # otherwise, in which differences below 0.02 may be chance.
@@ -56,7 +56,7 @@ DEFAULTS = {
 
 
 class UserError(Exception):
-    """Something that the user can put right: the command line prints it as one sentence and exits with its status."""
+    """What the user can put right: the command line prints it as one sentence and exits with `status`."""
 
     def __init__(self, message, status=2):
         super().__init__(message)
@@ -94,7 +94,7 @@ def flag(name):
 
 
 def configure(device="cpu", **values):
-    """The Config for a kind of device, e.g. `configure("cpu", n_layer=2)`; UserError for values without sense."""
+    """The Config for a kind of device, e.g. `configure("cpu", n_layer=2)`; UserError for senseless values."""
     config = Config(**(dict(zip(COLUMNS, DEFAULTS["cpu" if str(device) == "cpu" else "gpu"])) | values))
     for name, value in vars(config).items():
         if name in ("learning_rate", "dropout", "ngram_dropout"):
@@ -104,7 +104,8 @@ def configure(device="cpu", **values):
         elif name not in ("seed", "vocab_size") and value < 1 and not (name == "max_steps" and value == -1):
             raise UserError(f"{flag(name)} must be at least 1, not {value}")
     if config.n_embd % (2 * config.n_head):
-        raise UserError(f"--n-embd {config.n_embd} does not divide into --n-head {config.n_head} heads of even size")
+        raise UserError(f"--n-embd {config.n_embd} does not divide into --n-head {config.n_head} heads "
+                        "of even size")  # fmt: skip
     return config
 
 
@@ -121,7 +122,7 @@ def pick_device(name):
 
 
 def bfloat16_pays(device, width):
-    """Is bfloat16 faster here, for matrices of this width? Where it is in hardware; small ones are left alone."""
+    """Is bfloat16 faster for matrices of this width? Where the hardware has it, if they are not small."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
@@ -129,33 +130,43 @@ def bfloat16_pays(device, width):
 
 
 def compilation_pays(device):
-    """Is torch.compile worth its time? On a GPU; on a CPU it saves in three minutes about what compiling takes."""
+    """Is torch.compile worth its time? On a GPU; on a CPU it saves in three minutes what compiling takes."""
     return device.type == "cuda" and importlib.util.find_spec("triton") is not None
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # The model
 
 
 def attention(q, k, v):
-    """Causal attention spelled out: what it gives, (B, H, T, D), and its weights, (B, H, T, S), rows sum to one.
+    """Causal attention spelled out: what it gives, (B, H, T, D), and its weights, (B, H, T, S).
 
-    q (B, H, T, D) are the last T of the S places that k and v (B, H, S, D) have: T = S unless the rest is cached.
+    q (B, H, T, D) are the last T of the S places that k and v (B, H, S, D) have: T = S unless some are cached.
+    A row of the weights sums to one.
     """
-    scores = (q / math.sqrt(q.size(-1))) @ k.mT  # (B, H, T, S): row t, column s: how well key s answers query t
+    scores = (q / math.sqrt(q.size(-1))) @ k.mT  # (B, H, T, S): in row t how well each key answers query t
     T, S = scores.shape[-2:]
     future = scores.new_full((T, S), -math.inf).triu(S - T + 1)
     weights = (scores + future).softmax(dim=-1)
     return weights @ v, weights
 
 
-def rotate(x, angles):
-    """Turn channels of x (B, H, T, D) in pairs, i and i + D/2, by the angles (T, D/2), more with every place.
+def rotation(start, T, D, device):
+    """Cosine and sine, (T, D/2), of the angles of T places from `start` on.
 
-    The product of a query and a key then depends on their distance, not on where they stand (RoPE, Su et al. 2021).
+    From place to place they grow, by 1 radian in the first pair of channels, by about 1/10000 in the last.
     """
-    a, b = x.chunk(2, dim=-1)
-    cos, sin = angles.cos(), angles.sin()
+    speed = 10000.0 ** -(torch.arange(0, D, 2, device=device) / D)
+    angles = torch.outer(torch.arange(start, start + T, device=device), speed)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x, turn):
+    """Turn channels of x (..., T, D) in pairs, i and i + D/2, by the angles of `turn`, from `rotation`.
+
+    The product of a query and a key then depends on their distance alone (RoPE, Su et al. 2021).
+    """
+    (a, b), (cos, sin) = x.chunk(2, dim=-1), turn
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
 
 
@@ -165,22 +176,19 @@ class Attention(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.n_head = config.n_head
-        self.block_size = config.block_size
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd)
         self.proj = nn.Linear(config.n_embd, config.n_embd)
 
-    def forward(self, x, angles, past=None, weights=None):
+    def forward(self, x, turn, past=None, weights=None):
         B, T, C = x.shape
-        qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)
-        q, k, v = qkv.transpose(1, 3).unbind(2)  # each (B, H, T, D)
-        q, k = rotate(q, angles), rotate(k, angles)  # (3) rotary positions
-        if past is not None:  # generation: earlier keys and values, the last block_size of them
-            if "k" in past:
-                k, v = torch.cat((past["k"], k), 2), torch.cat((past["v"], v), 2)
-            past["k"], past["v"] = k, v = k[:, :, -self.block_size :], v[:, :, -self.block_size :]
-        if x.is_cuda and weights is None:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1)  # the same, its weights never in memory
-        else:  # on a CPU with bfloat16 a step takes 1.2 times as long with the line above
+        qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4)
+        q, k = rotate(qkv[:2], turn)  # (3) rotary positions; each (B, H, T, D)
+        v = qkv[2]
+        if past is not None:  # generation: the keys and values of the last characters too
+            k, v = past.add(k, v)
+        if weights is None and (x.is_cuda or not self.training):
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1)  # the same, no weights in memory
+        else:  # training on a CPU with bfloat16 a step takes 1.2 times as long with the line above
             y, table = attention(q, k, v)
             if weights is not None:
                 weights.append(table)
@@ -208,8 +216,8 @@ class Block(nn.Module):
         self.norm2, self.mlp = nn.LayerNorm(config.n_embd), MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x, angles, past=None, weights=None):
-        x = x + self.dropout(self.attn(self.norm1(x), angles, past, weights))
+    def forward(self, x, turn, past=None, weights=None):
+        x = x + self.dropout(self.attn(self.norm1(x), turn, past, weights))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
@@ -224,6 +232,9 @@ class NgramEmbedding(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.longest, self.slots = config.ngram, config.ngram_slots
+        powers = [pow(1_000_003, i, self.slots) for i in reversed(range(self.longest))]
+        self.register_buffer("powers", torch.tensor(powers), persistent=False)
+        self.register_buffer("first", torch.arange(self.longest - 1) * self.slots, persistent=False)  # row of each n
         self.dropout = nn.Dropout(config.ngram_dropout)
         self.table = nn.EmbeddingBag((config.ngram - 1) * config.ngram_slots, config.n_embd, mode="sum", sparse=True)
         nn.init.zeros_(self.table.weight)
@@ -232,19 +243,16 @@ class NgramEmbedding(nn.Module):
         B, T = idx.shape
         if before is None:
             before = idx[:, :0]
-        start = self.longest - 1
-        padded = F.pad(torch.cat((before, idx), 1) + 1, (start - before.size(1), 0))  # 0: nothing stood there
-        key, rows = padded[:, start:], []
-        for n in range(2, self.longest + 1):
-            key = key * 1_000_003 + padded[:, start + 1 - n : start + 1 - n + T]
-            rows.append(key % self.slots + (n - 2) * self.slots)
-        rows = torch.stack(rows, dim=2).flatten(0, 1)  # (B * T, n - 1)
+        padded = F.pad(torch.cat((before, idx), 1) + 1, (self.longest - 1 - before.size(1), 0))  # 0: nothing was there
+        groups = padded.unfold(1, self.longest, 1)  # (B, T, n): each character and the n - 1 before it
+        keys = (groups * self.powers).flip(2).cumsum(2)[..., 1:]  # numbers for the last 2, 3, ..., n of them
+        rows = (keys % self.slots + self.first).flatten(0, 1)  # (B * T, n - 1)
         keep = self.dropout(torch.ones(rows.shape, device=rows.device))
         return self.table(rows, per_sample_weights=keep).view(B, T, -1)
 
 
 class GPT(nn.Module):
-    """A decoder-only transformer over characters (Radford et al. 2018), with n-gram embeddings at its input."""
+    """A decoder-only transformer over characters (Radford et al. 2018), n-gram embeddings at its input."""
 
     def __init__(self, config):
         super().__init__()
@@ -268,32 +276,50 @@ class GPT(nn.Module):
     def forward(self, idx, cache=None, weights=None):
         """Logits (B, T, V) of the character after each of idx (B, T).
 
-        `cache`, from `Cache(model)`: idx goes on where the calls before ended (T is 1 then). `weights`: a list that
-        takes the attention weights (B, H, T, T) of each layer.
+        `cache`, from `Cache(model)`: idx goes on where the calls before ended (T is 1 then).
+        `weights`: a list that takes the attention weights (B, H, T, T) of each layer.
         """
         T = idx.size(1)
         start, before = (cache.length, cache.tail) if cache else (0, None)
-        half = self.config.n_embd // self.config.n_head // 2
-        speed = 10000.0 ** -(torch.arange(half, device=idx.device) / half)  # radians per character
-        angles = torch.outer(torch.arange(start, start + T, device=idx.device), speed)  # (T, D/2)
+        turn = rotation(start, T, self.config.n_embd // self.config.n_head, idx.device)
         x = self.dropout(self.char(idx) + self.ngram(idx, before))  # (B, T, C)
         for i, block in enumerate(self.blocks):
-            x = block(x, angles, cache.layers[i] if cache else None, weights)
+            x = block(x, turn, cache.layers[i] if cache else None, weights)
         if cache:
             cache.remember(idx)
         return self.head(self.norm(x)).float()
 
 
+class KeysAndValues:
+    """The last `size` keys and values of a layer, a ring: the newest takes the place of the oldest.
+
+    Attention does not mind the order, since a key has its position in its rotation.
+    """
+
+    def __init__(self, size):
+        self.size, self.length = size, 0
+
+    def add(self, k, v):
+        """Put in k and v (B, H, T, D), T = 1 unless it is empty; returns all that are there."""
+        if not self.length:
+            self.k, self.v = (x.new_empty(*x.shape[:2], self.size, x.size(3)) for x in (k, v))
+        T, place = k.size(2), self.length % self.size
+        self.k[:, :, place : place + T], self.v[:, :, place : place + T] = k, v
+        self.length += T
+        return self.k[:, :, : self.length], self.v[:, :, : self.length]
+
+
 class Cache:
     """What generation keeps, so that a step costs one character's work: every layer's keys and values.
 
-    Only the last block_size of them are kept. Positions are rotary, that is relative, so past the end of the context
-    nothing is computed again: the window slides, every step costs the same. Keys of the deeper layers then know a
-    little of what has left the window, which does no harm (a test compares with a sliding recomputation).
+    Only the last block_size of them are kept. Positions are rotary, that is relative, so past the end of the
+    context nothing is computed again: the window slides, every step costs the same. Keys of the deeper layers
+    then know a little of what has left the window, which does no harm (a test compares it with a sliding
+    recomputation).
     """
 
     def __init__(self, model):
-        self.layers = [{} for _ in model.blocks]
+        self.layers = [KeysAndValues(model.config.block_size) for _ in model.blocks]
         self.length = 0  # characters so far
         self.tail = None  # the last characters, for the n-grams (B, n - 1)
         self.tail_length = model.config.ngram - 1
@@ -304,15 +330,15 @@ class Cache:
         self.tail = tail[:, -self.tail_length :]
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # (2) Muon
 
 
 def orthogonalize(matrices):
-    """Stacked matrices (N, rows, columns), each replaced by about the nearest one whose singular values are all 1.
+    """Stacked matrices (N, rows, columns), each replaced by about the nearest whose singular values are all 1.
 
-    Five steps of a Newton-Schulz iteration: an odd polynomial of X acts on its singular values alone, and this one
-    drives everything between 0 and 1 to about 1.
+    Five steps of a Newton-Schulz iteration: an odd polynomial of X acts on its singular values alone, and
+    this one drives everything between 0 and 1 to about 1.
     """
     tall = matrices.size(1) > matrices.size(2)
     x = matrices.mT if tall else matrices
@@ -326,10 +352,10 @@ def orthogonalize(matrices):
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose steps are orthogonalized (Jordan et al. 2024): all directions of a matrix learn equally fast.
+    """Momentum, its steps orthogonalized (Jordan et al. 2024): all directions of a matrix learn equally fast.
 
-    torch.optim.Muon does the same in bfloat16, on a CPU with such instructions in the same time; one without emulates
-    them: 72 ms for 512 x 128 on one core, here 3. Matrices of one shape are orthogonalized together.
+    torch.optim.Muon does the same in bfloat16, on a CPU with such instructions in the same time; one without
+    emulates them: 72 ms for 512 x 128 on one core, here 3. Matrices of one shape are orthogonalized together.
     """
 
     def __init__(self, params, lr, momentum=0.95):
@@ -352,11 +378,11 @@ class Muon(torch.optim.Optimizer):
 
 
 def make_optimizers(model, config, team):
-    """Muon for the blocks' matrices, Adam (Kingma & Ba 2015) for the rest, plain gradient descent for the n-grams.
+    """Muon for the blocks' matrices, Adam (Kingma & Ba 2015) for the rest, gradient descent for the n-grams.
 
-    A row of the n-gram table is met now and then. Adam would move it as far for one chance meeting as a common row for
-    hundreds; gradient descent moves it in proportion, so that rare groups stay near zero. Its rate is multiplied by
-    the characters of a step, of which the loss is the mean: a meeting counts the same in any batch.
+    A row of the n-gram table is met now and then. Adam would move it as far for one chance meeting as a common
+    row for hundreds; gradient descent moves it in proportion, so that rare groups stay near zero. Its rate is
+    multiplied by the characters of a step, whose mean the loss is: a meeting counts the same in any batch.
     """
     rate, characters = config.learning_rate, config.batch_size * config.block_size * team.size
     tables = set(model.ngram.parameters())
@@ -378,17 +404,17 @@ def schedule(step, config):
     return 1 if config.max_steps < 0 else max(0.01, 1 - step / config.max_steps)
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Generation
 
 
-@torch.no_grad()
-def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=1.0, top_k=None, seed=None,
-             stream=None, cached=True):  # fmt: skip
-    """A list of `num_samples` texts, the prompt and `max_new_tokens` characters more; all grow at once, as a batch.
+@torch.inference_mode()
+def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=1.0, top_k=None,
+             seed=None, stream=None, cached=True):  # fmt: skip
+    """A list of `num_samples` texts, the prompt and `max_new_tokens` characters more; they grow as one batch.
 
-    temperature: 0 takes the likeliest character, below 1 plays safe, above 1 dares more; top_k: only the k likeliest.
-    stream: called with every new character of the first text. UserError for a prompt of unknown characters.
+    temperature: 0 takes the likeliest character, below 1 plays safe, above 1 dares more; top_k: only the k
+    likeliest. stream: called with every new character of the first text. UserError for unknown characters.
     """
     was_training = model.training
     model.eval()
@@ -428,7 +454,7 @@ def print_samples(model, vocab, num_samples=1, prompt="", **sampling):
     print()
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Data
 
 
@@ -458,14 +484,14 @@ class Vocab:
 
 
 def pieces(content, size=1 << 22):
-    """UTF-8 bytes as arrays of code points, a few million at a time; every kind of line end becomes a newline."""
+    """UTF-8 bytes as arrays of code points, millions at a time; every kind of line end becomes a newline."""
     text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig")
     while part := text.read(size):
         yield np.frombuffer(part.encode("utf-32-le"), np.uint32)
 
 
 def encode_file(content, known=""):
-    """(vocab, tokens) of UTF-8 bytes; the characters of `known` come first. One byte a token up to 256 characters."""
+    """(vocab, tokens) of UTF-8 bytes; the characters `known` come first. A byte a token up to 256 of them."""
     seen, length = np.zeros(sys.maxunicode + 1, bool), 0
     for codes in pieces(content):
         seen[codes] = True
@@ -501,7 +527,7 @@ def find_file(name):
 
 
 def read_text(name, known=""):
-    """(vocab, tokens, digest) of a text file; the characters `known` come first. UserError if it is no text."""
+    """(vocab, tokens, digest) of a file; the characters `known` come first. UserError if it is no text."""
     path = find_file(name)
     if path.is_dir():
         raise UserError(f"{name} is a directory; give a text file")
@@ -510,15 +536,17 @@ def read_text(name, known=""):
     except OSError as error:
         raise UserError(f"{name}: {error.strerror}") from None
     if b"\0" in content:
-        raise UserError(f"{name} is a binary file (byte 0 at offset {content.index(0)}); give a UTF-8 text file")
+        offset = content.index(0)
+        raise UserError(f"{name} is a binary file (byte 0 at offset {offset}); give a UTF-8 text file")
     try:
         vocab, tokens = encode_file(content, known)
     except UnicodeDecodeError:
         try:
             content.decode()
-        except UnicodeDecodeError as error:  # whose offset counts from the beginning of the file
-            raise UserError(f"{name} is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}; "
-                            "convert it first, for instance with iconv") from None  # fmt: skip
+        except UnicodeDecodeError as error:
+            offset = error.start  # counted from the beginning of the file
+            raise UserError(f"{name} is not UTF-8: byte 0x{content[offset]:02x} at offset {offset}; convert "
+                            "it first, for instance with iconv") from None  # fmt: skip
     if not len(tokens):
         raise UserError(f"{name} is empty; give a text file")
     digest = hashlib.sha256(vocab.chars.encode("utf-32"))
@@ -527,11 +555,11 @@ def read_text(name, known=""):
 
 
 def split(tokens, block_size):
-    """The first 90 % to train on and the last 10 % to validate, each at least one context and a character long."""
+    """The first 90 % to train on, the last 10 % to validate, each at least a context and a character long."""
     n = min(int(0.9 * len(tokens)), len(tokens) - block_size - 1)
     if n < block_size + 1:
-        raise UserError(f"the text is too short: {len(tokens)} characters; with a context of {block_size} it takes "
-                        f"{2 * block_size + 2}; give more text or a smaller --block-size")  # fmt: skip
+        raise UserError(f"the text is too short: {len(tokens)} characters; with a context of {block_size} it "
+                        f"takes {2 * block_size + 2}; give more text or a smaller --block-size")  # fmt: skip
     return tokens[:n], tokens[n:]
 
 
@@ -548,7 +576,7 @@ def draw_batch(tokens, config, step, team):
     return windows(tokens, starts[team.rank * config.batch_size :][: config.batch_size], config.block_size)
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Training
 
 
@@ -558,7 +586,7 @@ def loss_of(logits, y):
 
 @torch.no_grad()
 def evaluate(model, tokens, team):
-    """The exact loss: the mean over all windows of one context that do not overlap. Each process takes its share."""
+    """The exact loss, the mean over all windows of a context that do not overlap, shared out to the team."""
     was_training = model.training
     model.eval()
     T, device = model.config.block_size, next(model.parameters()).device
@@ -579,19 +607,20 @@ class Progress:
     end: int = 0  # the step to stop at; -1: never
     seconds: float = 0.0  # of training; evaluation and sampling left out
     losses: list = dataclasses.field(default_factory=list)  # one per step
-    log: list = dataclasses.field(default_factory=list)  # rows of log.csv: step, seconds, train loss, val loss
+    log: list = dataclasses.field(default_factory=list)  # of log.csv: step, seconds, train loss, val loss
     best_step: int = 0
     best_loss: float = math.inf
     best: dict = dataclasses.field(default_factory=dict)  # the weights of the best validation loss
 
 
-def train(vocab, tokens, config, out="out", *, device="auto", source="", digest="", checkpoint=None, weights=None,
-          max_steps=None, **sampling):  # fmt: skip
+def train(vocab, tokens, config, out="out", *, device="auto", source="", digest="", checkpoint=None,
+          weights=None, max_steps=None, **sampling):  # fmt: skip
     """Train a model on tokens, write model.pt, log.csv and loss.png into `out`, print the progress.
 
-    Returns (model, vocab, progress), the model with the weights of the best validation loss. A `checkpoint` from
-    `read_checkpoint` goes on where it stopped, up to `max_steps`; `weights` are what a fresh run begins with.
-    `sampling`: what `generate` takes. Raises UserError, and KeyboardInterrupt after Ctrl-C, when all is saved.
+    Returns (model, vocab, progress), the model with the weights of the best validation loss. A `checkpoint`
+    from `read_checkpoint` goes on where it stopped, up to `max_steps`; a fresh run begins with `weights` if
+    given. `sampling`: what `generate` takes. Raises UserError, and KeyboardInterrupt after Ctrl-C, when all is
+    saved.
     """
     device = pick_device(device)
     config.vocab_size = len(vocab)
@@ -601,7 +630,7 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
     team = Team(device)
     torch.manual_seed(config.seed)
     model = GPT(config).to(device)
-    model.ngram.table.sparse = device.type == "cpu"  # a gradient of the rows met, no more; NCCL takes whole ones only
+    model.ngram.table.sparse = device.type == "cpu"  # a gradient of the rows met; NCCL takes whole ones only
     if weights:
         model.load_state_dict(weights)
     optimizers = make_optimizers(model, config, team)
@@ -611,9 +640,10 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
     progress.end = end = max_steps or progress.end or config.max_steps
     bfloat16, compiled = bfloat16_pays(device, config.n_embd), compilation_pays(device)
     precision = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+    processes = f", {team.size} processes" * (team.size > 1)
     print(f"device: {device}, {torch.get_num_threads()} threads, {'bfloat16' if bfloat16 else 'float32'}, "
-          f"{'compiled' if compiled else 'not compiled'}" + f", {team.size} processes" * (team.size > 1))  # fmt: skip
-    print(f"data: {len(tokens):,} characters{f' from {source}' if source else ''} ({len(training):,} training, "
+          f"{'compiled' if compiled else 'not compiled'}{processes}")  # fmt: skip
+    print(f"data: {len(tokens):,} characters{f' from {source}' * bool(source)} ({len(training):,} training, "
           f"{len(validation):,} validation), {len(vocab)} different: {vocab}")  # fmt: skip
     print(f"model: {sum(p.numel() for p in model.parameters()):,} parameters, "
           f"{model.ngram.table.weight.numel():,} of them in the n-gram tables")  # fmt: skip
@@ -629,7 +659,8 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
 
     def save():
         nonlocal saved
-        team.only_first(lambda: save_checkpoint(out, config, vocab, source, digest, progress, model, optimizers, team))
+        content = (config, vocab, source, digest, progress, model, optimizers, team)
+        team.only_first(lambda: save_checkpoint(out, *content))
         saved = time.monotonic()
 
     def save_when_due():
@@ -650,15 +681,17 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
         save()
         report(progress, config, end, config.batch_size * config.block_size * team.size, began)
         if step % (4 * config.eval_interval) == 0 and 0 < step < end and team.rank == 0:
-            sample = generate(model, vocab, **sampling | {"max_new_tokens": 200, "num_samples": 1, "seed": step})
-            print("  " + sample[0].strip().replace("\n", "\n  "), flush=True)
+            settings = sampling | {"max_new_tokens": 200, "num_samples": 1, "seed": step}
+            (sample,) = generate(model, vocab, **settings)
+            print("  " + sample.strip().replace("\n", "\n  "), flush=True)
 
     forward = team.wrap(torch.compile(model) if compiled else model)  # the same weights
     model.train()
     with hold_ctrl_c(team) as interrupted:
         while True:
             step = progress.step
-            if (step % config.eval_interval == 0 or step == end) and not (progress.log and progress.log[-1][0] == step):
+            looked = progress.log and progress.log[-1][0] == step
+            if (step % config.eval_interval == 0 or step == end) and not looked:
                 look(step)
             if step == end:
                 break
@@ -683,21 +716,22 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
 
     team.only_first(lambda: draw_losses(progress, Path(out) / "loss.png"))
     if progress.step != end:
-        print(f"\nstopped after step {progress.step}, all is saved; to go on: {command()} -o {shlex.quote(str(out))} --resume")
+        print(f"\nstopped after step {progress.step}, all is saved; to go on: {command()} "
+              f"-o {shlex.quote(str(out))} --resume")  # fmt: skip
         raise KeyboardInterrupt
     model.load_state_dict(progress.best)
     model.eval()
-    print(f"validation loss {progress.best_loss:.4f} (the best, at step {progress.best_step}, with its weights), "
-          f"{progress.seconds:.0f} s of training")
+    print(f"validation loss {progress.best_loss:.4f} (the best, at step {progress.best_step}, with its "
+          f"weights), {progress.seconds:.0f} s of training")  # fmt: skip
     return model, vocab, progress
 
 
 def report(progress, config, end, characters, start):
-    """The progress line: step, losses, speed, time left. `start`: the step and the seconds that this run began with."""
+    """The progress line: step, losses, speed, time left. `start`: step and seconds this run began with."""
     step, seconds, train_loss, val_loss = progress.log[-1]
     if step == 0:
-        uniform = math.log(config.vocab_size)
-        print(f"step 0: loss {val_loss:.2f} (a uniform guess: ln {config.vocab_size} = {uniform:.2f})", flush=True)
+        V = config.vocab_size
+        print(f"step 0: loss {val_loss:.2f} (a uniform guess: ln {V} = {math.log(V):.2f})", flush=True)
         return
     text = f"step {step:>5}{f'/{end}' if end > 0 else ''}: train {train_loss:.4f}, validation {val_loss:.4f}"
     if step > start[0]:
@@ -707,7 +741,7 @@ def report(progress, config, end, characters, start):
     print(text, flush=True)
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Pictures
 
 
@@ -725,10 +759,8 @@ def save_figure(figure, path):
     """Write a picture in one piece and close it."""
     import matplotlib.pyplot as plt
 
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
+    write_file(path, lambda f: figure.savefig(f, format="png"))
     plt.close(figure)
-    write_file(path, picture.getvalue())
 
 
 def draw_losses(progress, path):
@@ -738,9 +770,10 @@ def draw_losses(progress, path):
     steps, _, _, val = zip(*progress.log)
     if len(losses) > 1:
         width = max(1, len(losses) // 50)
-        ax.plot(np.arange(1, len(losses) + 1), losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
+        batches = np.arange(1, len(losses) + 1)
+        ax.plot(batches, losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
         mean = np.convolve(losses, np.ones(width) / width, mode="valid")
-        ax.plot(np.arange(width, len(losses) + 1), mean, color="tab:blue", label=f"mean of {width} batches")
+        ax.plot(batches[width - 1 :], mean, color="tab:blue", label=f"mean of {width} batches")
     ax.plot(steps, val, ".-", color="tab:orange", label="validation")
     ax.plot(progress.best_step, progress.best_loss, "*", color="tab:red", markersize=12,
             label=f"best: {progress.best_loss:.4f} at step {progress.best_step}")  # fmt: skip
@@ -752,9 +785,10 @@ def draw_losses(progress, path):
 
 @torch.no_grad()
 def draw_attention(model, vocab, text, path):
-    """attention.png: a row for each layer, a column for each head; every row of a table says where it looks."""
-    if len(text) < 2 or len(text) > model.config.block_size:
-        raise UserError(f"--attention takes a text of 2 to {model.config.block_size} characters, not {len(text)}")
+    """attention.png: a row for each layer, a column for each head; a table's rows say where it looks."""
+    longest = model.config.block_size
+    if not 2 <= len(text) <= longest:
+        raise UserError(f"--attention takes a text of 2 to {longest} characters, not {len(text)}")
     tables = []
     model(torch.tensor([vocab.encode(text)], device=next(model.parameters()).device), weights=tables)
     labels = [{"\n": "\u21b5", " ": "\u2423"}.get(char, char) for char in text]
@@ -774,7 +808,7 @@ def draw_attention(model, vocab, text, path):
     print(f"written: {path}")
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Machinery: files, checkpoints, processes, errors, arguments. To understand the model you can stop here.
 
 class Team:
@@ -788,8 +822,8 @@ class Team:
                                                  timeout=datetime.timedelta(seconds=50))  # fmt: skip
             atexit.register(torch.distributed.destroy_process_group)
 
-    def wrap(self, model):
-        return nn.parallel.DistributedDataParallel(model) if self.size > 1 else model  # averages the gradients
+    def wrap(self, model):  # in what averages the gradients of all
+        return nn.parallel.DistributedDataParallel(model) if self.size > 1 else model
 
     def sum(self, value):
         if self.size == 1:
@@ -814,19 +848,21 @@ class Team:
             raise error or UserError("the first process failed")
 
 
-def write_file(path, content):
+def write_file(path, write):
     """Replace a file in one piece: whoever kills us leaves the old one or the new one, never a half."""
     temporary = Path(f"{path}.tmp")
     try:
         with open(temporary, "wb") as f:
-            f.write(content)
+            write(f)
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise UserError(f"cannot write {path}: {error.strerror}; the file that was there is kept") from None
+        error = error if isinstance(error, OSError) else error.__context__  # torch.save's own hides the reason
+        reason = getattr(error, "strerror", "writing failed")
+        raise UserError(f"cannot write {path}: {reason}; the file that was there is kept") from None
 
 
 def prepare_folder(out):
@@ -834,37 +870,39 @@ def prepare_folder(out):
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        old = [out / name for name in ("model.pt", "log.csv", "loss.png", "attention.png") if (out / name).exists()]
+        ours = [out / name for name in ("model.pt", "log.csv", "loss.png", "attention.png")]
+        old = [path for path in ours if path.exists()]
         n = 1
-        while any((path.with_suffix(f".{n}{path.suffix}")).exists() for path in old):
+        while any(path.with_suffix(f".{n}{path.suffix}").exists() for path in old):
             n += 1
         for path in old:
             path.rename(path.with_suffix(f".{n}{path.suffix}"))
     except OSError as error:
         raise UserError(f"cannot use {out} as the output folder: {error.strerror}") from None
     if old:
-        print(f"{out} was in use; moved aside: {', '.join(f'{p.name} to {p.stem}.{n}{p.suffix}' for p in old)}")
+        moves = ", ".join(f"{path.name} to {path.stem}.{n}{path.suffix}" for path in old)
+        print(f"{out} was in use; moved aside: {moves}")
 
 
 def save_checkpoint(out, config, vocab, source, digest, progress, model, optimizers, team):
     """model.pt: all that resuming, sampling and `load` need, in plain types; and log.csv."""
-    content = io.BytesIO()
     state = {
         "format": "gpt 2", "config": vars(config), "chars": vocab.chars, "source": source, "digest": digest,
         "threads": torch.get_num_threads(), "processes": team.size, "progress": vars(progress),
         "model": model.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in optimizers],
     }  # fmt: skip
-    torch.save(state, content)
-    write_file(Path(out) / "model.pt", content.getbuffer())
+    write_file(Path(out) / "model.pt", lambda f: torch.save(state, f))
     rows = [f"{step},{seconds:.3f},{a:.6f},{b:.6f}\n" for step, seconds, a, b in progress.log]
-    write_file(Path(out) / "log.csv", "".join(["step,seconds,train_loss,val_loss\n", *rows]).encode())
+    text = "".join(["step,seconds,train_loss,val_loss\n", *rows])
+    write_file(Path(out) / "log.csv", lambda f: f.write(text.encode()))
 
 
 def read_checkpoint(out):
     """The content of model.pt in a folder. UserError if there is none or it is damaged or foreign."""
     path = Path(out) / "model.pt"
     if not path.is_file():
-        raise UserError(f"no checkpoint: {path} does not exist; train first, without --resume and --sample-only")
+        raise UserError(f"no checkpoint: {path} does not exist; train first, without --resume and "
+                        "--sample-only")  # fmt: skip
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         if checkpoint["format"] != "gpt 2":
@@ -875,8 +913,8 @@ def read_checkpoint(out):
 
 
 def restore(checkpoint, model, optimizers, team):
-    """Put a run's state back, return its Progress. A sum that is split among other threads or processes is rounded
-    differently: their number must be the same."""
+    """Put a run's state back, return its Progress. The number of threads and processes must be the same: a
+    sum that is split otherwise is rounded otherwise."""
     threads, processes = checkpoint["threads"], checkpoint["processes"]
     if processes != team.size:
         raise UserError(f"the run was started with {processes} process(es), here are {team.size}; "
@@ -902,7 +940,7 @@ def from_checkpoint(checkpoint, device):
 
 
 def grown_weights(checkpoint, config):
-    """The best weights of a checkpoint for a vocabulary that has got longer: old rows kept, fresh ones behind."""
+    """The best weights of a checkpoint for a longer vocabulary: old rows kept, fresh ones behind."""
     torch.manual_seed(config.seed)
     weights, fresh = checkpoint["progress"]["best"], GPT(config).state_dict()
     for name in ("char.weight", "head.weight"):
@@ -913,14 +951,14 @@ def grown_weights(checkpoint, config):
 def check_finite(loss, step, out):
     """UserError with status 1 if the loss is no number any more."""
     if not math.isfinite(loss):
-        raise UserError(f"training diverged at step {step}: the loss is {loss}; the last good checkpoint is kept in "
-                        f"{out}; try a smaller --learning-rate", status=1)  # fmt: skip
+        raise UserError(f"training diverged at step {step}: the loss is {loss}; the last good checkpoint is "
+                        f"kept in {out}; try a smaller --learning-rate", status=1)  # fmt: skip
 
 
 @contextlib.contextmanager
 def hold_ctrl_c(team):
-    """Inside, the first Ctrl-C only fills the list that this gives, so that no step is cut in two. torchrun passes
-    the one that it got itself on to its processes: there the second is the same one."""
+    """Inside, the first Ctrl-C only fills the list that this gives, so that no step is cut in two. torchrun
+    passes the one that it got itself on to its processes: there the second is the same one."""
     pressed = []
 
     def on_press(*_):
@@ -944,17 +982,17 @@ def command():
 GROUPS = {
     "files and what to do": {
         "-i --input-file": {"help": f"a UTF-8 text (default: {DEFAULT_TEXT})"},
-        "-o --work-dir": {"default": "out", "help": "folder for model.pt, log.csv and pictures (default: out)"},
+        "-o --work-dir": {"default": "out", "help": "folder for the model and pictures (default: out)"},
         "--resume": {"action": "store_true", "help": "go on with the run in the folder"},
         "--sample-only": {"action": "store_true", "help": "only sample from the model in the folder"},
-        "--init-from": {"metavar": "DIR", "help": "begin with the weights of the run in DIR, on another text"},
-        "--attention": {"metavar": "TEXT", "help": "with --sample-only: what every head looks at, attention.png"},
+        "--init-from": {"metavar": "DIR", "help": "begin with the weights of the run in DIR"},
+        "--attention": {"metavar": "TEXT", "help": "with --sample-only: draw what every head looks at"},
     },
     "sampling": {
         "--num-samples": {"type": int, "default": 1, "help": "how many texts (default: 1)"},
         "--max-new-tokens": {"type": int, "default": 500, "help": "characters of a text (default: 500)"},
         "--prompt": {"default": "", "help": "how the texts begin (default: with a new line)"},
-        "--temperature": {"type": float, "default": 1.0, "help": "0: always the likeliest; 1: as learned (default)"},
+        "--temperature": {"type": float, "default": 1.0, "help": "0: the likeliest; 1: as learned (default)"},
         "--top-k": {"type": int, "help": "draw from the k likeliest characters only (default: all)"},
     },
     "model": {
@@ -962,7 +1000,7 @@ GROUPS = {
         "--n-layer": {"type": int, "help": "number of layers"},
         "--n-head": {"type": int, "help": "number of attention heads"},
         "--n-embd": {"type": int, "help": "channels"},
-        "--dropout": {"type": float, "help": "share of the embeddings and of the blocks' outputs left out in training"},
+        "--dropout": {"type": float, "help": "share of embeddings and blocks' outputs left out in training"},
     },
     "training": {
         "--max-steps": {"type": int, "help": "steps in total, also when resuming; -1: for ever"},
@@ -975,8 +1013,11 @@ GROUPS = {
 
 
 def parse_arguments(argv):
-    parser = argparse.ArgumentParser(prog="gpt", description="A text in, more text like it out.", epilog="Without a "
-                                     "value here, a setting has its device's default: see DEFAULTS in gpt.py.")  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="gpt",
+        description="A text in, more text like it out.",
+        epilog="Without a value here, a setting has its device's default: see DEFAULTS in gpt.py.",
+    )
     for title, flags in GROUPS.items():
         group = parser.add_argument_group(title)
         for names, settings in flags.items():
@@ -1013,12 +1054,13 @@ def run(args):
     if args.resume:
         max_steps, reached = values.pop("max_steps", None), checkpoint["progress"]["step"]
         if max_steps is not None and configure(max_steps=max_steps) and 0 < max_steps < reached:
-            raise UserError(f"the run is at step {reached} already; --max-steps is the total, {max_steps} is less")
+            raise UserError(f"the run is at step {reached} already; --max-steps is the total, {max_steps} is "
+                            "less")  # fmt: skip
         check_same(values, checkpoint)
         source, config = args.input_file or checkpoint["source"], Config(**checkpoint["config"])
     elif args.init_from:
         if given := [flag(name) for name in SIZES if name in values]:
-            raise UserError(f"{given[0]} goes not with --init-from: the checkpoint in {folder} has its own size")
+            raise UserError(f"{given[0]} goes not with --init-from: the checkpoint in {folder} has its size")
         config = configure(device, **{name: checkpoint["config"][name] for name in SIZES} | values)
     else:
         config = configure(device, **values)
@@ -1029,9 +1071,9 @@ def run(args):
     if args.init_from:
         weights = grown_weights(checkpoint, config)
         print(f"from {folder}: {len(known)} characters known, {len(vocab) - len(known)} new")
+    start = {"checkpoint": checkpoint if args.resume else None, "weights": weights, "max_steps": max_steps}
     model, vocab, _ = train(vocab, tokens, config, args.work_dir, device=device, source=source, digest=digest,
-                            checkpoint=checkpoint if args.resume else None, weights=weights, max_steps=max_steps,
-                            **sampling)  # fmt: skip
+                            **start, **sampling)  # fmt: skip
     print_samples(model, vocab, seed=config.seed, **sampling)
     print(f"in {args.work_dir}: model.pt, log.csv, loss.png")
     return None
@@ -1049,7 +1091,7 @@ def main(argv=None):
     """The command line; returns the exit status. Of several processes the first alone prints."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # letters that the terminal lacks are no reason to stop
+            stream.reconfigure(errors="backslashreplace")  # letters that it lacks are no reason to stop
     first = os.environ.get("RANK", "0") == "0"
     with contextlib.nullcontext() if first else contextlib.redirect_stdout(io.StringIO()):
         try:

@@ -6,8 +6,8 @@
     python makemore.py --resume                          go on where the last run stopped
     python makemore.py --type all                        every model, one table, one picture
 
-A character-level language model reads a word letter by letter and predicts at every place the letter that comes
-next. Token 0 marks the start and the end of a word, so that "emma" makes five predictions:
+A character-level language model reads a word letter by letter and predicts at every place the letter that
+comes next. Token 0 marks the start and the end of a word, so that "emma" makes five predictions:
 
     . -> e     .e -> m     .em -> m     .emm -> a     .emma -> .
 
@@ -22,7 +22,7 @@ All models here do that one job. They stand in the order of the course "Neural N
     bow, rnn, gru, lstm                                                     between the lectures
     transformer   the GPT-2 block                                           lecture 7
 
-Contents: data, models, defaults, the training loop, sampling, pictures; then the machinery (checkpoints, errors,
+Contents: data, models, defaults, the training loop, sampling, pictures; the machinery (checkpoints, errors,
 arguments). The loss is everywhere the mean negative log-likelihood in nats per character, the end included.
 """
 import argparse
@@ -44,14 +44,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Data
 
 MAX_LENGTH = 64  # characters; longer lines are left out, and a sample that finds no end is cut here
 
 
 class UserError(Exception):
-    """Something that the user can put right: the command line prints it as one sentence and exits with `status`."""
+    """What the user can put right: the command line prints it as one sentence and exits with `status`."""
 
     def __init__(self, message, status=2):
         super().__init__(message)
@@ -90,7 +90,7 @@ class Vocab:
 
 
 class Words:
-    """A list of words as one flat tensor of tokens, `. e m m a . o l i v i a .`: word i begins at `starts[i]`.
+    """A list of words as a flat tensor of tokens, `. e m m a . o l i v i a .`: word i begins at `starts[i]`.
 
     A million words are encoded in less than a second, since no loop runs over words or characters.
     """
@@ -109,7 +109,7 @@ class Words:
         return len(self.words)
 
     def batch(self, index):
-        """Inputs x and targets y of some words, both (B, T), T being the longest. Padding: 0 in x, -1 in y."""
+        """Inputs x and targets y of some words, both (B, T), T the longest. Padding: 0 in x, -1 in y."""
         lengths = self.lengths[index, None]  # (B, 1)
         t = torch.arange(int(lengths.max()))  # (T,)
         place = self.starts[index, None] + t  # (B, T)
@@ -119,10 +119,10 @@ class Words:
         return x, y
 
     def training_batch(self, step, batch_size, seed, by_length=True):
-        """The batch of one step: every epoch visits the words in a new order, drawn from seed and epoch alone.
+        """The batch of a step: every epoch visits the words in a new order, drawn from seed and epoch alone.
 
-        `by_length` puts words of like length together (sorted within forty batches), so that almost no padding is
-        left: an epoch of names.txt takes 170,000 places instead of 275,000 (batches of 128).
+        `by_length` puts words of like length together (sorted within forty batches), so that almost no
+        padding is left: an epoch of names.txt takes 170,000 places instead of 275,000 (batches of 128).
         """
         batch_size = min(batch_size, len(self))
         per_epoch = len(self) // batch_size
@@ -140,7 +140,7 @@ class Words:
 
 
 def split(words):
-    """80 % of the words to train on, 10 % for validation, 10 % for the test: always the same, whatever --seed."""
+    """80 % of the words to train on, 10 % for validation, 10 % to test: always the same, whatever --seed."""
     order = torch.randperm(len(words), generator=torch.Generator().manual_seed(1337)).tolist()
     tenth = max(1, len(words) // 10)
     parts = {"test": order[:tenth], "validation": order[tenth : 2 * tenth], "training": order[2 * tenth :]}
@@ -159,22 +159,22 @@ def windows(x, n):
     return F.pad(x, (n - 1, 0)).unfold(1, n, 1)
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# The models. Each is built from a Config and maps tokens x (B, T) to logits (B, T, V): the row at place t scores
-# the token after x[:, t] and depends on nothing to the right of t; `context` says how many tokens it looks back. The
-# rest relies on no more than that. Behind "Try:" stands a line to change, and the validation loss that it gave: one run
-# with --max-steps 1000 each, changed and unchanged.
+# ------------------------------------------------------------------------------------------------------------
+# The models. Each is built from a Config and maps tokens x (B, T) to logits (B, T, V): the row at place t
+# scores the token after x[:, t] and depends on nothing to the right of t; `context` says how many tokens it
+# looks back. The rest relies on no more than that. Behind "Try:" stands a line to change, and the validation
+# loss that it gave: one run with --max-steps 1000 each, changed and unchanged.
 
 
 class NGram(nn.Module):
-    """Counts of letter groups with add-alpha smoothing (Shannon 1948, "A Mathematical Theory of Communication").
+    """Counts of letter groups, add-alpha smoothed (Shannon 1948, "A Mathematical Theory of Communication").
 
-    P(next | last n letters) = (count(letters, next) + alpha) / (count(letters) + alpha V). With n = 8 there would
-    be 27^9 counts, nearly all of them zero: only groups that occur are kept. Level k holds the groups of k letters
-    as sorted keys (number of the group's first k - 1 letters) * V + last letter; a group's number is its place.
+    P(next | last n letters) = (count(letters, next) + alpha) / (count(letters) + alpha V). With n = 8 there
+    would be 27^9 counts, nearly all zero: only what occurs is kept. Level k holds groups of k letters as
+    sorted keys (number of the group's first k - 1 letters) * V + last letter; a group's number is its place.
     """
 
-    # Try: a context of 4 in DEFAULTS: 2.192, with 3 it is 2.127. Longer groups say more, but most were seen once.
+    # Try: a context of 4 in DEFAULTS: 2.192, with 3 it is 2.127. Longer groups say more, but most occur once.
 
     def __init__(self, config):
         super().__init__()
@@ -206,7 +206,8 @@ class NGram(nn.Module):
         number = torch.zeros_like(x)
         for k, letter in enumerate(windows(x, self.context).unbind(2)):
             number = self.find(k, number, letter)  # (B, T)
-        group = self.find(self.context, number[..., None], torch.arange(self.vocab_size, device=x.device))  # (B, T, V)
+        every_letter = torch.arange(self.vocab_size, device=x.device)
+        group = self.find(self.context, number[..., None], every_letter)  # (B, T, V)
         total = F.pad(self.totals, (0, 1))[number]  # number -1 picks the zero at the end
         count = F.pad(self.counts, (0, 1))[group]
         return (count + self.alpha).log() - (total + self.alpha * self.vocab_size).log()[..., None]
@@ -219,8 +220,8 @@ class NGram(nn.Module):
 class Bigram(nn.Module):
     """The table of letter pairs, learned: row i holds the logits of the letters after letter i (lecture 2).
 
-    A one-hot vector times a matrix W picks a row of W, so the lookup below *is* a linear layer on one-hot inputs.
-    Gradient descent finds log counts; weight decay pulls all logits to 0, a uniform guess: it is the smoothing.
+    A one-hot vector times a matrix W picks a row of W, so the lookup *is* a linear layer on one-hot inputs.
+    Gradient descent finds log counts; weight decay pulls logits to 0, a uniform guess: it is the smoothing.
     """
 
     def __init__(self, config):
@@ -255,9 +256,9 @@ class MLP(nn.Module):
 
 
 def kaiming(model):
-    """Weights that keep the size of what flows through tanh layers (He et al. 2015): std = gain / sqrt(fan in).
+    """Weights that keep the size of what passes tanh layers (He et al. 2015): std = gain / sqrt(fan in).
 
-    The last layer starts small instead, so that the first loss is a uniform guess, ln V, and not a confident error.
+    The last layer starts small, so that the first loss is a uniform guess, ln V, and not a confident error.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -265,7 +266,7 @@ def kaiming(model):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     with torch.no_grad():
-        model.head.weight *= 0.1  # Try: leave it out. The MLP's first loss is 3.89 then, and 2.162 after 1,000 steps.
+        model.head.weight *= 0.1  # Try: leave it out. The MLP's first loss is 3.89, after 1,000 steps 2.162.
 
 
 class BatchNorm(nn.Module):
@@ -284,7 +285,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x, real=None):
-        """x (..., C) -> (..., C); `real` (...) says which rows are no padding and count for the statistics."""
+        """x (..., C) -> (..., C); `real` (...) says which rows are no padding and count in the statistics."""
         mean, var = self.running_mean, self.running_var
         if self.training:
             rows = x if real is None else x[real]  # (N, C)
@@ -338,7 +339,7 @@ class Ninja(BatchNormMLP):
 
     @torch.no_grad()
     def forward_backward(self, x, y):
-        """The loss of a batch; every parameter's `.grad` is filled. Below, `dx` is the loss' derivative by x."""
+        """The loss of a batch; fills every parameter's `.grad`. Below, `dx` is the loss' derivative by x."""
         real = y >= 0
         letters, target = windows(x, self.context)[real], y[real]  # (N, n), (N,)
         h = self.hidden(letters)
@@ -373,7 +374,7 @@ class Ninja(BatchNormMLP):
 
 
 def compare_gradients(model, batch):
-    """Print, per parameter of a Ninja, the largest difference of its gradient to autograd's; return the largest.
+    """Print, per parameter of a Ninja, its gradient's largest difference to autograd's; return the largest.
 
     `batch` is (x, y) from `Words.batch`. The running statistics move as in a training step.
     """
@@ -387,7 +388,8 @@ def compare_gradients(model, batch):
     for name, p in model.named_parameters():
         difference = (ours[name] - p.grad).abs().max().item()
         worst = max(worst, difference)
-        print(f"{name:18} {tuple(p.shape)!s:12} exact: {difference == 0!s:5}  largest difference {difference:.1e}")
+        print(f"{name:18} {tuple(p.shape)!s:12} exact: {difference == 0!s:5}  "
+              f"largest difference {difference:.1e}")  # fmt: skip
     return worst
 
 
@@ -403,9 +405,9 @@ class WaveNet(nn.Module):
                         / \\   / \\       / \\   / \\
         letters        .   .  .   .     .   e m   m       (B, T + 7, n_embd)     t - 1, t    block_size 8
 
-    The tree of the next place shares all but one node a level with the tree of every second, fourth, ... place, so
-    all trees of a word are computed at once: level k joins the nodes at t - 2^k and t, a dilated causal
-    convolution. Start tokens in front serve as padding.
+    The tree of the next place shares all but one node a level with the tree of every second, fourth, ...
+    place, so all trees of a word are computed at once: level k joins the nodes at t - 2^k and t, a dilated
+    causal convolution. Start tokens in front serve as padding.
     """
 
     def __init__(self, config):
@@ -459,8 +461,8 @@ class BagOfWords(nn.Module):
 class RNN(nn.Module):
     """A state that is carried from letter to letter (Elman 1990; as a language model Mikolov et al. 2010).
 
-    h' = tanh(W x + U h + b). What does not need the state, W x, is one matrix product for all time steps; then one
-    loop, which the GRU and the LSTM below share: they only differ in the cell.
+    h' = tanh(W x + U h + b). What does not need the state, W x, is one matrix product for all time steps;
+    then one loop, which the GRU and the LSTM below share: they only differ in the cell.
     """
 
     context = 10**9  # there is no end to it
@@ -492,8 +494,8 @@ class RNN(nn.Module):
 class GRU(RNN):
     """Gates that choose what to forget (Cho et al. 2014, "Learning Phrase Representations using RNN ...").
 
-    r = sigmoid(..) resets, z = sigmoid(..) keeps, n = tanh(W x + r * (U h)) is new, h' = z h + (1 - z) n. The reset
-    comes after the product with U, as in PyTorch's nn.GRU, so that one product serves all gates.
+    r = sigmoid(..) resets, z = sigmoid(..) keeps, n = tanh(W x + r * (U h)) is new, h' = z h + (1 - z) n. The
+    reset comes after the product with U, as in PyTorch's nn.GRU, so that one product serves all gates.
     """
 
     gates = 3
@@ -518,7 +520,8 @@ class LSTM(RNN):
 
     def cell(self, inputs, h, c):
         i, f, g, o = (inputs + self.from_state(h)).chunk(4, dim=1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)  # Try: c + ..., never forget: 2.101, not 2.065.
+        # Try: c + ..., never forget: 2.101, unchanged 2.065.
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
 
 
@@ -549,7 +552,8 @@ class Block(nn.Module):
 
     def forward(self, x):
         B, T, C = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (B, heads, T, size)
+        qkv = self.qkv(self.norm1(x)).view(B, T, 3, self.n_head, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, T, size)
         heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # = attention(q, k, v)
         x = x + self.drop(self.proj(heads.transpose(1, 2).reshape(B, T, C)))
         x = x + self.drop(self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh")))
@@ -560,7 +564,10 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """GPT-2 in small (Vaswani et al. 2017; Radford et al. 2019, "Language Models are Unsupervised ..."; lecture 7)."""
+    """GPT-2 in small (lecture 7).
+
+    Vaswani et al. 2017; Radford et al. 2019, "Language Models are Unsupervised Multitask Learners".
+    """
 
     def __init__(self, config):
         super().__init__()
@@ -584,12 +591,12 @@ class Transformer(nn.Module):
 
 
 MODELS = {
-    "ngram": NGram, "bigram": Bigram, "mlp": MLP, "batchnorm": BatchNormMLP, "ninja": Ninja, "wavenet": WaveNet,
-    "bow": BagOfWords, "rnn": RNN, "gru": GRU, "lstm": LSTM, "transformer": Transformer,
+    "ngram": NGram, "bigram": Bigram, "mlp": MLP, "batchnorm": BatchNormMLP, "ninja": Ninja,
+    "wavenet": WaveNet, "bow": BagOfWords, "rnn": RNN, "gru": GRU, "lstm": LSTM, "transformer": Transformer,
 }  # fmt: skip
 
-# ---------------------------------------------------------------------------------------------------------------
-# Defaults: what differs by type, all in one place. None: not used; block_size 0: the longest word and its end.
+# ------------------------------------------------------------------------------------------------------------
+# Defaults: what differs by type, in one place. None: not used; block_size 0: the longest word and its end.
 
 COLUMNS = ("max_steps", "batch_size", "learning_rate", "weight_decay", "block_size",
            "n_layer", "n_head", "n_embd", "n_embd2", "dropout")  # fmt: skip
@@ -636,7 +643,7 @@ class Config:
 
 
 def configure(type="transformer", **values):
-    """The Config of a type, e.g. `configure("mlp", n_embd=16, max_steps=1000)`. What it has no use for is left out.
+    """The Config of a type, e.g. `configure("mlp", n_embd=16, max_steps=1000)`. Unused values are left out.
 
     UserError for values that make no sense, TypeError for a setting that does not exist.
     """
@@ -663,7 +670,8 @@ def configure(type="transformer", **values):
     if config.n_head and config.n_embd % config.n_head:
         raise UserError(f"--n-embd {config.n_embd} does not divide into --n-head {config.n_head} heads")
     if type == "wavenet" and (config.block_size < 2 or config.block_size & (config.block_size - 1)):
-        raise UserError(f"--block-size must be a power of two for wavenet (2, 4, 8, 16, ...), not {config.block_size}")
+        raise UserError("--block-size must be a power of two for wavenet (2, 4, 8, 16, ...), "
+                        f"not {config.block_size}")  # fmt: skip
     if type == "bigram" and config.block_size != 1:
         raise UserError("a bigram sees one letter: --block-size 1 (or use --type ngram)")
     if type == "ngram" and config.block_size > 8:
@@ -676,7 +684,7 @@ def check_seed(seed):
         raise UserError(f"--seed must be from 0 to 4294967295, not {seed}")
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Training
 
 
@@ -698,10 +706,11 @@ def evaluate(model, data):
     model.eval()
     device = device_of(model)
     sums, order = [], data.lengths.argsort(stable=True)
-    at_once = 20_000_000 // (len(data.vocab) * int(data.lengths.max()))  # words: it bounds the size of the logits
+    at_once = 20_000_000 // (len(data.vocab) * int(data.lengths.max()))  # words: it bounds the logits' size
     for index in order.split(min(1000, max(1, at_once))):
         x, y = data.batch(index)
-        sums.append(loss_of(model(x.to(device)), y.to(device), reduction="none").sum(1).double().cpu())  # (words,)
+        losses = loss_of(model(x.to(device)), y.to(device), reduction="none")  # (words, T)
+        sums.append(losses.sum(1).double().cpu())
     model.train(was_training)
     sums, lengths = torch.cat(sums), data.lengths[order]
     mean = sums.sum() / lengths.sum()
@@ -717,10 +726,10 @@ def learning_rate(step, config):
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose every update is made orthogonal, so that no direction of a matrix learns at the cost of another.
+    """Momentum, every update made orthogonal, so that no direction of a matrix learns at the cost of another.
 
-    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". `torch.optim.Muon` does the same one
-    matrix at a time and in bfloat16, which takes a CPU more than ten times as long.
+    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". `torch.optim.Muon` does the
+    same one matrix at a time and in bfloat16, which takes a CPU more than ten times as long.
     """
 
     def __init__(self, params, lr, weight_decay):
@@ -733,12 +742,13 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
                 momentum.lerp_(p.grad, 0.05)
-                shapes.setdefault(p.shape, []).append((p, p.grad.lerp(momentum, 0.95)))  # Nesterov: look ahead
+                update = p.grad.lerp(momentum, 0.95)  # Nesterov: look ahead
+                shapes.setdefault(p.shape, []).append((p, update))
             for shape, pairs in shapes.items():
                 updates = orthogonalize(torch.stack([update for _, update in pairs]))
                 for (p, _), update in zip(pairs, updates):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.sub_(update, alpha=group["lr"] * 0.2 * math.sqrt(max(shape)))  # as large as AdamW's updates
+                    p.sub_(update, alpha=group["lr"] * 0.2 * math.sqrt(max(shape)))  # as large as AdamW's
 
 
 def orthogonalize(matrices):
@@ -771,7 +781,7 @@ def make_optimizers(model, config):
 
 
 def count(model, data):
-    """Fit an NGram: count in one pass, then take the alpha of the best validation loss. Returns the training loss."""
+    """Fit an NGram: count, then take the alpha of the best validation loss. Returns the training loss."""
     x, y = data["training"].batch(torch.arange(len(data["training"])))
     model.fit(x.to(device_of(model)), y.to(device_of(model)))
     losses = {}
@@ -785,26 +795,26 @@ def count(model, data):
 
 @dataclasses.dataclass
 class Progress:
-    """What a run has reached; with the weights, the optimizer and the random state it is all that resuming needs."""
+    """What a run has reached; with weights, optimizer and random state it is all that resuming needs."""
 
     step: int = 0
     end: int = 0  # where to stop
     seconds: float = 0.0  # of training; evaluation and sampling left out
     losses: list = dataclasses.field(default_factory=list)  # one per step
-    log: list = dataclasses.field(default_factory=list)  # rows of log.csv: step, seconds, train loss, val loss
+    log: list = dataclasses.field(default_factory=list)  # rows of log.csv: step, seconds, train and val loss
     best_step: int = 0
     best_loss: float = math.inf
     best: dict = dataclasses.field(default_factory=dict)  # the weights of the best validation loss
 
 
-def train(words, config, out="out", *, device="auto", source="", checkpoint=None, max_steps=None, diagnose=False,
-          num_samples=20, **sampling):  # fmt: skip
+def train(words, config, out="out", *, device="auto", source="", checkpoint=None, max_steps=None,
+          diagnose=False, num_samples=20, **sampling):  # fmt: skip
     """Train a model on a list of words, write model.pt, log.csv and loss.png into `out`, print the progress.
 
-    Returns (model, vocab, results), the model with the weights of the best validation loss; results has (loss,
-    standard error) of each part of the data, parameters, seconds, progress, samples. A `checkpoint` from
-    `read_checkpoint` goes on where it stopped, up to `max_steps`. `sampling`: prompt, temperature, top_k. Raises
-    UserError, and KeyboardInterrupt after Ctrl-C, when all is saved.
+    Returns (model, vocab, results), the model with the weights of the best validation loss; results has
+    (loss, standard error) of each part of the data, parameters, seconds, progress, samples. A `checkpoint`
+    from `read_checkpoint` goes on where it stopped, up to `max_steps`. `sampling`: prompt, temperature,
+    top_k. Raises UserError, and KeyboardInterrupt after Ctrl-C, when all is saved.
     """
     words, device = clean(words), pick_device(device)
     vocab = Vocab("".join(words))
@@ -821,7 +831,8 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
     progress = restore(checkpoint, model, optimizers) if checkpoint else Progress()
     progress.end = end = max_steps or progress.end or config.max_steps
     if 0 < end < progress.step:
-        raise UserError(f"--max-steps {end} is the total, and the run in {out} is at step {progress.step} already")
+        raise UserError(f"--max-steps {end} is the total, "
+                        f"and the run in {out} is at step {progress.step} already")  # fmt: skip
     describe(config, vocab, data, source, model, progress)
     if not checkpoint:
         prepare_folder(out)
@@ -831,7 +842,7 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
         save_checkpoint(out, config, vocab, words, source, progress, model, optimizers)
         return time.monotonic()
 
-    by_length = not any(isinstance(module, BatchNorm) for module in model.modules())  # its batches must be alike
+    by_length = not any(isinstance(module, BatchNorm) for module in model.modules())  # batches must be alike
     report = Report(config, progress)
     watch = Diagnosis(model, config, data["training"]) if diagnose else None
     saved = time.monotonic()
@@ -839,7 +850,9 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
     with hold_ctrl_c() as interrupted:
         while True:
             step = progress.step
-            if (step % config.eval_interval == 0 or step == end) and not (progress.log and progress.log[-1][0] == step):
+            due = step % config.eval_interval == 0 or step == end
+            logged = progress.log and progress.log[-1][0] == step
+            if due and not logged:
                 losses = evaluate(model, some)[0], evaluate(model, data["validation"])[0]
                 check_finite(losses, step, out)
                 progress.log.append((step, progress.seconds, *losses))
@@ -895,8 +908,8 @@ def train(words, config, out="out", *, device="auto", source="", checkpoint=None
     print_samples(names, data)
     pictures += draw_tables(model, vocab, data["training"], out)
     print(f"in {out}: model.pt, log.csv, {', '.join(pictures)}")
-    results.update(parameters=sum(p.numel() for p in model.parameters()), seconds=progress.seconds, progress=progress,
-                   samples=names)  # fmt: skip
+    results.update(parameters=sum(p.numel() for p in model.parameters()), seconds=progress.seconds,
+                   progress=progress, samples=names)  # fmt: skip
     return model, vocab, results
 
 
@@ -904,9 +917,10 @@ def fit_to_data(config, words, vocab):
     """The config with what the words decide. UserError if they are too long for its context."""
     longest = max(map(len, words)) + 1  # and its end
     if config.type in ("transformer", "bow") and 0 < config.block_size < longest:
-        raise UserError(f"--block-size {config.block_size} is too short: the longest word and its end take {longest}")
-    return dataclasses.replace(config, vocab_size=len(vocab), block_size=longest if config.block_size == 0 else
-                               config.block_size)  # fmt: skip
+        raise UserError(f"--block-size {config.block_size} is too short: "
+                        f"the longest word and its end take {longest}")  # fmt: skip
+    block_size = longest if config.block_size == 0 else config.block_size
+    return dataclasses.replace(config, vocab_size=len(vocab), block_size=block_size)
 
 
 def describe(config, vocab, data, source, model, progress):
@@ -914,13 +928,15 @@ def describe(config, vocab, data, source, model, progress):
     size = sum(p.numel() for p in model.parameters())
     parts = ", ".join(f"{len(words):,} {name}" for name, words in data.items())
     print(f"device: {device_of(model)}, {torch.get_num_threads()} threads")
-    print(f"data: {Path(source).name or 'words'}, {sum(map(len, data.values())):,} words ({parts}), characters: {vocab}")
+    print(f"data: {Path(source).name or 'words'}, {sum(map(len, data.values())):,} words ({parts}), "
+          f"characters: {vocab}")  # fmt: skip
     print(f"model: {config.type}, {f'{size:,} parameters' if size else 'no parameters, only counts'}")
     print(f"settings: {config}")
     if progress.step:
         print(f"resuming at step {progress.step} of {progress.end if progress.end > 0 else 'no end'}")
         if 0 < config.max_steps != progress.end:
-            print(f"the learning rate comes down until step {config.max_steps}, as the run was begun, and then stays")
+            print(f"the learning rate comes down until step {config.max_steps}, "
+                  "as the run was begun, and then stays")  # fmt: skip
 
 
 class Report:
@@ -937,7 +953,8 @@ class Report:
             uniform = f"ln {self.vocab_size} = {math.log(self.vocab_size):.2f}"
             print(f"step 0: loss {val_loss:.2f} (a uniform guess: {uniform})", flush=True)
             return
-        text = f"step {step:>5}{f'/{end}' if end > 0 else ''}: train {train_loss:.4f}, validation {val_loss:.4f}"
+        text = (f"step {step:>5}{f'/{end}' if end > 0 else ''}: "
+                f"train {train_loss:.4f}, validation {val_loss:.4f}")  # fmt: skip
         done = step - self.first
         if done:
             text += f", {1000 * (seconds - self.seconds) / done:.1f} ms a step"
@@ -953,10 +970,11 @@ def print_samples(names, data):
     for mark in ("new", *data):
         found = [name for name in names if origin.get(name, "new") == mark]
         if found:
-            print(f"  {mark if mark == 'new' else 'in ' + mark}: {', '.join(name or '(nothing)' for name in found)}")
+            print(f"  {mark if mark == 'new' else 'in ' + mark}: "
+                  f"{', '.join(name or '(nothing)' for name in found)}")  # fmt: skip
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Sampling
 
 
@@ -964,9 +982,9 @@ def print_samples(names, data):
 def generate(model, vocab, prompt="", num_samples=10, temperature=1.0, top_k=None, seed=None):
     """A list of `num_samples` words that begin with `prompt`, sampled letter by letter.
 
-    temperature: 0 takes the likeliest letter, below 1 plays safe, above 1 dares more; top_k: only the k likeliest.
-    All words grow at once as rows of a batch; a row that has drawn the end leaves it. UserError for a prompt with
-    characters that the model never saw.
+    temperature: 0 takes the likeliest letter, below 1 plays safe, above 1 dares more; top_k: only the k
+    likeliest. All words grow at once as rows of a batch; a row that has drawn the end leaves it. UserError
+    for a prompt with characters that the model never saw.
     """
     was_training = model.training
     model.eval()
@@ -1006,7 +1024,7 @@ def word_nll(model, vocab, word):
     return list(zip(word + ".", losses.tolist()))
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Pictures
 
 
@@ -1033,16 +1051,18 @@ def save_figure(fig, path):
 
 
 def draw_losses(runs, path):
-    """`runs`: {type: Progress}. One run: batch loss faint, its running mean, validation. Several: validation only."""
+    """`runs`: {type: Progress}. One: batch loss faint, running mean, validation. Several: validation only."""
     fig, ax = figure()
     for name, progress in runs.items():
         losses = np.array(progress.losses)
         steps, _, _, val = (np.array(column) for column in zip(*progress.log))
         if len(runs) == 1 and len(losses) > 1:
             width = max(1, len(losses) // 50)
-            ax.plot(np.arange(1, len(losses) + 1), losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
+            ax.plot(np.arange(1, len(losses) + 1), losses, color="tab:blue", alpha=0.25, linewidth=0.5,
+                    label="batch")  # fmt: skip
             mean = np.convolve(losses, np.ones(width) / width, mode="valid")
-            ax.plot(np.arange(width, len(losses) + 1), mean, color="tab:blue", label=f"mean of {width} batches")
+            ax.plot(np.arange(width, len(losses) + 1), mean, color="tab:blue",
+                    label=f"mean of {width} batches")  # fmt: skip
         if name == "ngram" and len(runs) > 1:
             ax.axhline(val[-1], color="black", linestyle=":", label=f"{name} {val[-1]:.3f}")
         else:
@@ -1050,15 +1070,16 @@ def draw_losses(runs, path):
                     label="validation" if len(runs) == 1 else f"{name} {min(val):.3f}")  # fmt: skip
     best = min(min(row[3] for row in progress.log) for progress in runs.values())
     top = max(np.median(np.array(p.losses)[: 1 + len(p.losses) // 10]) for p in runs.values())
-    ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(best - 0.1, max(top, best) + 0.15),
-           title=f"{next(iter(runs))}: loss" if len(runs) == 1 else "Validation loss of every model")  # fmt: skip
+    title = f"{next(iter(runs))}: loss" if len(runs) == 1 else "Validation loss of every model"
+    ax.set(xlabel="step", ylabel="loss (nats per character)",
+           ylim=(best - 0.1, max(top, best) + 0.15), title=title)  # fmt: skip
     ax.grid(alpha=0.3)
     ax.legend(loc="upper right", ncols=1 if len(runs) == 1 else 2)
     save_figure(fig, path)
 
 
 def draw_tables(model, vocab, training, out):
-    """The letter pairs of a count model, or the letters on a plane for a model with embeddings. Returns the names."""
+    """Letter pairs of a count model, or letters on a plane for a model with embeddings. Returns the names."""
     letters = ["." if t == 0 else vocab.chars[t - 1] for t in range(len(vocab))]
     if isinstance(model, (NGram, Bigram)):
         x, y = training.batch(torch.arange(len(training)))
@@ -1075,8 +1096,8 @@ def draw_tables(model, vocab, training, out):
         for i, a in enumerate(shown):
             for j, b in enumerate(shown):
                 dark = pairs[a, b] > pairs.max() / 4
-                ax.text(j, i, f"{letters[a]}{letters[b]}\n{pairs[a, b]:.0f}", ha="center", va="center", fontsize=7,
-                        color="white" if dark else "black", parse_math=False)  # fmt: skip
+                ax.text(j, i, f"{letters[a]}{letters[b]}\n{pairs[a, b]:.0f}", ha="center", va="center",
+                        fontsize=7, color="white" if dark else "black", parse_math=False)  # fmt: skip
         ax.set(xlabel="next letter", ylabel="letter", title=title)
         ax.set_xticks(range(len(shown)), [letters[t] for t in shown])
         ax.set_yticks(range(len(shown)), [letters[t] for t in shown])
@@ -1092,36 +1113,42 @@ def draw_tables(model, vocab, training, out):
     for letter, (a, b) in zip(letters, points.tolist()):
         ax.text(a, b, letter, ha="center", va="center", parse_math=False)
     ax.set(xlabel=f"first principal component ({share[0]:.0f} % of the variance)",
-           ylabel=f"second principal component ({share[1]:.0f} %)", title="The letters as the model sees them")  # fmt: skip
+           ylabel=f"second principal component ({share[1]:.0f} %)",
+           title="The letters as the model sees them")  # fmt: skip
     save_figure(fig, Path(out) / "letters.png")
     return ["letters.png"]
 
 
 class Diagnosis:
-    """What lecture 4 looks at, for the tanh networks of lectures 3 to 6: activations and gradients of every layer at
-    the beginning and at the end, and how fast the weights move."""
+    """What lecture 4 looks at, for the tanh networks of lectures 3 to 6: activations and gradients of every
+    layer at the beginning and at the end, and how fast the weights move."""
 
     def __init__(self, model, config, training):
-        self.model, self.config, self.batch = model, config, training.batch(torch.arange(min(256, len(training))))
+        self.model, self.config = model, config
+        self.batch = training.batch(torch.arange(min(256, len(training))))
         self.weights = {name: p for name, p in model.named_parameters() if p.dim() == 2}
         self.ratios = {name: [] for name in self.weights}  # log10 of update to weight
         self.steps = []
         self.looks = [("at the beginning", self.look())]
 
     def look(self):
-        """[(layer, activations, gradients), ...] of one training batch; a twin is used, so the run is not touched."""
+        """[(layer, activations, gradients), ...] of one training batch, in a twin: the run is not touched."""
         outputs = {}
         with torch.random.fork_rng(devices=[]):
             twin = MODELS[self.config.type](self.config)
             twin.load_state_dict(self.model.state_dict())
             for name, module in twin.named_modules():
                 if isinstance(module, nn.Tanh):
-                    module.register_forward_hook(lambda module, _, output, name=name: outputs.update({name: output}))
+                    module.register_forward_hook(
+                        lambda module, _, output, name=name: outputs.update({name: output})
+                    )
             x, y = self.batch
             loss = loss_of(twin(x), y)
         gradients = torch.autograd.grad(loss, list(outputs.values()))
-        # (N, channels) each
-        return [(name, a.detach().flatten(0, -2), g.flatten(0, -2)) for (name, a), g in zip(outputs.items(), gradients)]
+        return [
+            (name, a.detach().flatten(0, -2), g.flatten(0, -2))  # (N, channels) each
+            for (name, a), g in zip(outputs.items(), gradients)
+        ]
 
     @contextlib.contextmanager
     def step(self, step):
@@ -1143,8 +1170,8 @@ class Diagnosis:
                 saturated = 100 * (activation.abs() > 0.97).float().mean().item()
                 dead = int((activation.abs() > 0.97).all(dim=0).sum())
                 print(f"  {name:10} activations: mean {activation.mean():+.2f}, std {activation.std():.2f}, "
-                      f"saturated {saturated:5.2f} %, dead units {dead}; gradients: mean {gradient.mean():+.1e}, "
-                      f"std {gradient.std():.1e}")  # fmt: skip
+                      f"saturated {saturated:5.2f} %, dead units {dead}; "
+                      f"gradients: mean {gradient.mean():+.1e}, std {gradient.std():.1e}")  # fmt: skip
                 for ax, values, label in (
                     (axes[0, column], activation, f"{name}: {saturated:.1f} % saturated, {dead} dead"),
                     (axes[1, column], gradient, f"{name}: std {gradient.std():.1e}"),
@@ -1152,7 +1179,8 @@ class Diagnosis:
                     density, edges = torch.histogram(values.cpu().float(), 100, density=True)
                     ax.plot(edges[:-1], density, label=label)
             axes[0, column].set(xlabel="tanh output", ylabel="density", title=f"Activations {when}")
-            axes[1, column].set(xlabel="derivative of the loss by it", ylabel="density", title=f"Gradients {when}")
+            axes[1, column].set(xlabel="derivative of the loss by it", ylabel="density",
+                                title=f"Gradients {when}")  # fmt: skip
             axes[1, column].ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
             axes[0, column].legend(fontsize=8)
             axes[1, column].legend(fontsize=8)
@@ -1166,13 +1194,14 @@ class Diagnosis:
                 print(f"  {name:18} update to weight, log10: first {ratios[0]:+.2f}, "
                       f"median {np.median(ratios):+.2f}, last {ratios[-1]:+.2f}")  # fmt: skip
         ax.axhline(-3, color="black", linestyle="--", label="a good order of magnitude: -3")
-        ax.set(xlabel="step", ylabel="log10(std of update / std of weight)", title="How fast the weights move")
+        ax.set(xlabel="step", ylabel="log10(std of update / std of weight)",
+               title="How fast the weights move")  # fmt: skip
         ax.legend(fontsize=8, ncols=3)
         save_figure(fig, Path(out) / "diagnose.png")
         return ["diagnose.png"]
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Machinery: files, checkpoints, errors, arguments. To understand the models you can stop here.
 
 HERE = Path(__file__).resolve().parent
@@ -1193,7 +1222,7 @@ def find_file(name):
 
 
 def read_words(name):
-    """The words of a UTF-8 text file, one a line, white space around them removed. UserError if it is none."""
+    """The words of a UTF-8 text file, one a line, whitespace around them removed. UserError if it is none."""
     path = find_file(name)
     if path.is_dir():
         raise UserError(f"{name} is a directory; give a text file with one word a line")
@@ -1204,7 +1233,8 @@ def read_words(name):
     if not content:
         raise UserError(f"{name} is empty; give a text file with one word a line")
     if b"\0" in content:
-        raise UserError(f"{name} is a binary file (byte 0 at offset {content.index(0)}); give a UTF-8 text file")
+        raise UserError(f"{name} is a binary file (byte 0 at offset {content.index(0)}); "
+                        "give a UTF-8 text file")  # fmt: skip
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -1218,16 +1248,18 @@ def read_words(name):
 
 
 def clean(words):
-    """Without words that are too long and without duplicates, so that no word is in two splits; both are said."""
+    """Without words that are too long and without duplicates, so no word is in two splits; both are said."""
     kept = [word for word in words if len(word) <= MAX_LENGTH]
     if len(kept) < len(words):
         left_out = len(words) - len(kept)
-        print(f"makemore: warning: {left_out} line(s) of more than {MAX_LENGTH} characters left out", file=sys.stderr)
+        print(f"makemore: warning: {left_out} line(s) of more than {MAX_LENGTH} characters left out",
+              file=sys.stderr)  # fmt: skip
     unique = list(dict.fromkeys(kept))
     if len(unique) < len(kept):
         print(f"{len(kept) - len(unique):,} duplicates dropped")
     if len(unique) < 10:
-        raise UserError(f"only {len(unique)} different words; at least 10 are needed to train, validate and test")
+        raise UserError(f"only {len(unique)} different words; "
+                        "at least 10 are needed to train, validate and test")  # fmt: skip
     return unique
 
 
@@ -1255,7 +1287,8 @@ def write_file(path, content):
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise UserError(f"cannot write {path}: {error.strerror}; the file that was there is kept", status=1) from None
+        raise UserError(f"cannot write {path}: {error.strerror}; the file that was there is kept",
+                        status=1) from None  # fmt: skip
 
 
 def prepare_folder(out):
@@ -1273,7 +1306,8 @@ def prepare_folder(out):
     except OSError as error:
         raise UserError(f"cannot use {out} as the output folder: {error.strerror}") from None
     if old:
-        print(f"{out} was in use; moved aside: {', '.join(f'{p.name} to {p.stem}.{n}{p.suffix}' for p in old)}")
+        print(f"{out} was in use; moved aside: "
+              f"{', '.join(f'{p.name} to {p.stem}.{n}{p.suffix}' for p in old)}")  # fmt: skip
 
 
 def save_checkpoint(out, config, vocab, words, source, progress, model, optimizers):
@@ -1295,7 +1329,8 @@ def read_checkpoint(out):
     """The content of model.pt in a folder. UserError if there is none or it is damaged or foreign."""
     path = Path(out) / "model.pt"
     if not os.path.isfile(path):
-        raise UserError(f"no checkpoint: {path} does not exist; train first, without --resume and --sample-only")
+        raise UserError(f"no checkpoint: {path} does not exist; "
+                        "train first, without --resume and --sample-only")  # fmt: skip
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         if not isinstance(checkpoint, dict) or checkpoint["format"] != "makemore 1":
@@ -1318,7 +1353,7 @@ def from_checkpoint(checkpoint, device):
 
 
 def words_of(checkpoint, given=None):
-    """The words of an earlier run. UserError if the file they came from, or the `given` one, has others by now."""
+    """The words of an earlier run. UserError if the file they came from, or the `given` one, has others."""
     words, source = checkpoint["words"].split("\n"), given or checkpoint["source"]
     if not given:
         try:
@@ -1350,8 +1385,9 @@ def restore(checkpoint, model, optimizers):
 def check_finite(values, step, out):
     """UserError with status 1 if a loss or a weight is no longer a finite number."""
     if not all(torch.as_tensor(value).isfinite().all() for value in values):
-        raise UserError(f"training diverged at step {step}: the loss is not a number; the last good checkpoint is kept "
-                        f"in {out}; try a smaller --learning-rate", status=1)  # fmt: skip
+        raise UserError(f"training diverged at step {step}: the loss is not a number; "
+                        f"the last good checkpoint is kept in {out}; "
+                        "try a smaller --learning-rate", status=1)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -1412,14 +1448,17 @@ class Parser(argparse.ArgumentParser):
 
 def parse_arguments(argv):
     parser = Parser(prog="makemore", description="A file of words in, more words like them out.",
-                    epilog="What is not given has the default of the type: the table DEFAULTS in makemore.py.")  # fmt: skip
+                    epilog="What is not given has the default of the type: "
+                           "the table DEFAULTS in makemore.py.")  # fmt: skip
     whole, real = {"type": int, "metavar": "N"}, {"type": float, "metavar": "X"}
     add = parser.add_argument_group("files and what to do").add_argument
     add("-i", "--input-file", metavar="FILE", help="words, one a line (default: names.txt)")
-    add("-o", "--work-dir", metavar="DIR", default="out", help="for model.pt, log.csv, pictures (default: out)")
+    add("-o", "--work-dir", metavar="DIR", default="out",
+        help="for model.pt, log.csv, pictures (default: out)")  # fmt: skip
     add("--resume", action="store_true", help="go on with the run in the folder")
     add("--sample-only", action="store_true", help="only sample from the model in the folder")
-    add("--diagnose", action="store_true", help="look into the tanh networks: activations, gradients, updates")
+    add("--diagnose", action="store_true",
+        help="look into the tanh networks: activations, gradients, updates")  # fmt: skip
     add = parser.add_argument_group("sampling").add_argument
     add("--num-samples", **whole, default=20, help="how many words (default: 20)")
     add("--prompt", metavar="TEXT", default="", help="how the words begin")
@@ -1446,8 +1485,8 @@ def parse_arguments(argv):
 
 def run(args):
     """What the arguments ask for."""
-    names = ("block_size", "n_layer", "n_head", "n_embd", "n_embd2", "max_steps", "batch_size", "learning_rate",
-             "weight_decay", "seed")  # fmt: skip
+    names = ("block_size", "n_layer", "n_head", "n_embd", "n_embd2",
+             "max_steps", "batch_size", "learning_rate", "weight_decay", "seed")  # fmt: skip
     values = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if args.num_samples < 1:
         raise UserError(f"--num-samples must be at least 1, not {args.num_samples}")
@@ -1463,7 +1502,8 @@ def run(args):
         if args.type == "all":
             return train_all(words, source, args, values, sampling)
         config = configure(args.type or "transformer", **values)
-        train(words, config, args.work_dir, device=args.device, source=source, diagnose=args.diagnose, **sampling)
+        train(words, config, args.work_dir, device=args.device, source=source,
+              diagnose=args.diagnose, **sampling)  # fmt: skip
         return
     if args.type == "all":
         raise UserError("--resume and --sample-only take one model: give its folder, such as -o out/mlp")
@@ -1487,15 +1527,15 @@ def run(args):
         print("\n".join(generate(model, vocab, seed=seed, **sampling)))
         return
     words = words_of(checkpoint, args.input_file)
-    train(words, config, args.work_dir, device=args.device, source=checkpoint["source"], checkpoint=checkpoint,
-          max_steps=max_steps, diagnose=args.diagnose, **sampling)  # fmt: skip
+    train(words, config, args.work_dir, device=args.device, source=checkpoint["source"],
+          checkpoint=checkpoint, max_steps=max_steps, diagnose=args.diagnose, **sampling)  # fmt: skip
 
 
 def main(argv=None):
     """The command line; returns the exit status."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # letters that the terminal lacks are no reason to stop
+            stream.reconfigure(errors="backslashreplace")  # letters the terminal lacks are no reason to stop
     try:
         run(parse_arguments(argv))
         sys.stdout.flush()

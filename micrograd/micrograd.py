@@ -416,7 +416,7 @@ def cross_entropy(logits, target):
 
 def softmax(values):
     """
-    p = e**v / (e**v1 + e**v2 + ...) for each v; derivatives p (1 - p) by its own v, -p q by the v of another q.
+    p = e**v / (e**v1 + e**v2 + ...) for each v; derivatives p (1 - p) by its v, -p q by the v of another q.
 
     Elementary form: [v.exp() / sum(v.exp() for v in values) for v in values]. ValueError when there are none.
     """

@@ -1,6 +1,7 @@
 """The figures of makemore: python tests/benchmark.py makemore [--rival FILE] [--quick]
 
---rival: Karpathy's makemore.py, downloaded by you; its models are then timed in turn with ours, same sizes, same batch.
+--rival: Karpathy's makemore.py, downloaded by you; its models are then timed in turn with ours,
+         same sizes, same batch.
 --quick: without the two long trainings (about six minutes) that end the run.
 """
 import argparse
@@ -33,14 +34,16 @@ TYPES = ("bigram", "mlp", "rnn", "gru", "bow", "transformer")
 
 
 def our_step(name, data, muon=False):
-    """A function that makes one training step of batch 32 at Karpathy's default sizes, with AdamW as there."""
+    """A function that makes a training step of batch 32 at Karpathy's default sizes, with AdamW as there."""
     sizes = {"n_layer": 4, "n_head": 4, "n_embd": 64, "n_embd2": 64, "dropout": 0.0, "batch_size": 32}
     config = makemore.configure(name, **sizes, **({} if name == "bigram" else {"block_size": 16}))
     config.vocab_size = 27
     model = makemore.MODELS[name](config)
     optimizers = makemore.make_optimizers(model, config)
     if not muon:
-        optimizers = [torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.01, betas=(0.9, 0.99), fused=True)]
+        optimizers = [
+            torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
+        ]
     steps = iter(range(10**9))
 
     def step():
@@ -59,7 +62,9 @@ def their_step(rival, name, dataset):
     """The same for Karpathy's file, its own data loader with its default of four workers."""
     config = rival.ModelConfig(vocab_size=27, block_size=16, n_layer=4, n_head=4, n_embd=64, n_embd2=64)
     classes = {"bigram": "Bigram", "mlp": "MLP", "bow": "BoW", "transformer": "Transformer"}
-    model = rival.RNN(config, cell_type=name) if name in ("rnn", "gru") else getattr(rival, classes[name])(config)
+    model = (
+        rival.RNN(config, cell_type=name) if name in ("rnn", "gru") else getattr(rival, classes[name])(config)
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.01, betas=(0.9, 0.99), eps=1e-8)
     batches = rival.InfiniteDataLoader(dataset, batch_size=32, pin_memory=False, num_workers=4)
 
@@ -112,7 +117,8 @@ def speed(words, rival_path):
         print(line, flush=True)
     ours = our_step("transformer", data, muon=True)
     milliseconds(ours, 20)
-    print(f"transformer with Muon, as our default run has it: {statistics.median(milliseconds(ours, 200)):.2f}")
+    print("transformer with Muon, as our default run has it: "
+          f"{statistics.median(milliseconds(ours, 200)):.2f}")  # fmt: skip
 
 
 def handling(words):
@@ -131,7 +137,8 @@ def handling(words):
         start = time.perf_counter()
         command = [*script, "--sample-only", "--num-samples", "10000"]
         count = len(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
-        print(f"{count:,} names sampled by a Transformer, with the program's start: {time.perf_counter() - start:.2f} s")
+        print(f"{count:,} names sampled by a Transformer, with the program's start: "
+              f"{time.perf_counter() - start:.2f} s")  # fmt: skip
 
 
 def textbook(words):
@@ -157,7 +164,8 @@ def textbook(words):
         optimizer.step()
         seconds += time.perf_counter() - start
     target = makemore.evaluate(model, validation)[0]
-    print(f"textbook transformer, 8,000 steps: validation {target:.4f} after {seconds:.0f} s of training", flush=True)
+    print(f"textbook transformer, 8,000 steps: validation {target:.4f} after {seconds:.0f} s of training",
+          flush=True)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         _, _, results = makemore.train(words, makemore.configure("transformer"), folder)
     for step, ours, _, loss in results["progress"].log:
@@ -168,7 +176,8 @@ def textbook(words):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--rival")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""One thread for all tests and their processes: with models this small, more threads only wait for one another."""
+"""One thread for all tests and their processes: with models this small, more threads wait for one another."""
 
 import os
 

@@ -20,7 +20,8 @@ from gpt import gpt
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "gpt" / "gpt.py"
 TEXT = "the cat sat on the mat and the dog ran to the man who had a hat and a cap\n" * 40
-SIZES = ["--dropout", "0", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16", "--batch-size", "4"]
+SIZES = ["--dropout", "0", "--n-layer", "1", "--n-head", "2", "--n-embd", "16",
+         "--block-size", "16", "--batch-size", "4"]  # fmt: skip
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
@@ -39,13 +40,14 @@ def command(*arguments):
 
 
 def run(*arguments, **kwargs):
-    return subprocess.run(command(*arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=100, check=False, **kwargs)
+    return subprocess.run(command(*arguments), capture_output=True, text=True, env=ENVIRONMENT,
+                          timeout=100, check=False, **kwargs)  # fmt: skip
 
 
 def train(*arguments, out="out", steps=8):
     """A small run inside this process."""
-    return gpt.main(["-i", "text.txt", "-o", out, "--device", "cpu", "--max-steps", str(steps), "--max-new-tokens", "5",
-                     *SIZES, *arguments])  # fmt: skip
+    return gpt.main(["-i", "text.txt", "-o", out, "--device", "cpu", "--max-steps", str(steps),
+                     "--max-new-tokens", "5", *SIZES, *arguments])  # fmt: skip
 
 
 def checkpoint(out="out"):
@@ -70,7 +72,8 @@ def test_a_run_prints_its_progress_and_leaves_model_log_and_picture():
     v = len(set(TEXT))
     assert f"step 0: loss {math.log(v):.2f} (a uniform guess: ln {v} = {math.log(v):.2f})" in result.stdout
     assert re.search(r"step +24/24: train \d\.\d+, validation \d\.\d+", result.stdout)
-    text = re.search(r"s of training\n(the.*)\nin out: model.pt, log.csv, loss.png\n", result.stdout, re.DOTALL)[1]
+    pattern = r"s of training\n(the.*)\nin out: model.pt, log.csv, loss.png\n"
+    text = re.search(pattern, result.stdout, re.DOTALL)[1]
     assert len(text) == 33 and set(text) <= set(TEXT)
     with open("out/log.csv") as f:
         rows = list(csv.DictReader(f))
@@ -85,7 +88,8 @@ def test_samples_come_from_the_checkpoint_alone(capsys):
     train()
     Path("text.txt").unlink()
     capsys.readouterr()
-    assert gpt.main(["--sample-only", "--prompt", "the", "--max-new-tokens", "20", "--num-samples", "3", "--seed", "1"]) == 0
+    assert gpt.main(["--sample-only", "--prompt", "the", "--max-new-tokens", "20",
+                     "--num-samples", "3", "--seed", "1"]) == 0  # fmt: skip
     texts = re.split(r"\n-+\n", capsys.readouterr().out)
     model, vocab = gpt.load("out")
     expected = gpt.generate(model, vocab, prompt="the", max_new_tokens=20, num_samples=3, seed=1)
@@ -108,8 +112,10 @@ def test_a_fresh_run_moves_what_lies_in_its_folder_aside(capsys):
     train("--seed", "1")
     train("--seed", "2")
     assert Path("out/model.1.pt").read_bytes() == first
-    assert {"model.2.pt", "log.1.csv", "log.2.csv", "loss.1.png"} <= {path.name for path in Path("out").iterdir()}
-    assert "moved aside: model.pt to model.2.pt, log.csv to log.2.csv, loss.png to loss.2.png" in capsys.readouterr().out
+    names = {path.name for path in Path("out").iterdir()}
+    assert {"model.2.pt", "log.1.csv", "log.2.csv", "loss.1.png"} <= names
+    said = capsys.readouterr().out
+    assert "moved aside: model.pt to model.2.pt, log.csv to log.2.csv, loss.png to loss.2.png" in said
 
 
 def test_the_attention_picture_is_written_for_every_head():
@@ -136,14 +142,15 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_ends_with_the_weights_of_one_that_w
     assert gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"]) == 0
     assert checkpoint()["progress"]["step"] == 150
     assert same_weights("whole", "out")
-    assert [row[0] for row in checkpoint()["progress"]["log"]] == [row[0] for row in checkpoint("whole")["progress"]["log"]]
-    assert checkpoint()["progress"]["losses"] == checkpoint("whole")["progress"]["losses"]
+    resumed, whole = checkpoint()["progress"], checkpoint("whole")["progress"]
+    assert [row[0] for row in resumed["log"]] == [row[0] for row in whole["log"]]
+    assert resumed["losses"] == whole["losses"]
 
 
 def test_a_run_that_was_killed_leaves_a_checkpoint_that_resumes():
     train(steps=24, out="whole")
-    process = subprocess.Popen(command("-i", "text.txt", *SIZES, "--max-steps", "24", "--device", "cpu"), env=ENVIRONMENT,
-                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+    process = subprocess.Popen(command("-i", "text.txt", *SIZES, "--max-steps", "24", "--device", "cpu"),
+                               env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)  # fmt: skip
     while not process.stdout.readline().startswith("step     6/"):
         assert process.poll() is None
     process.kill()
@@ -158,7 +165,7 @@ def test_max_steps_is_the_total_when_resuming(capsys):
     assert gpt.main(["--resume", "--device", "cpu", "--max-steps", "6", "--max-new-tokens", "5"]) == 0
     assert checkpoint()["progress"]["step"] == 6
     assert "resuming at step 4 of 6" in capsys.readouterr().out
-    assert gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"]) == 0  # the run has ended: nothing to do
+    assert gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"]) == 0  # it ended: nothing to do
     assert checkpoint()["progress"]["step"] == 6
 
 
@@ -168,16 +175,17 @@ def test_max_steps_is_the_total_when_resuming(capsys):
 def test_finetuning_keeps_the_rows_of_known_characters_and_adds_new_ones(capsys):
     train(out="base")
     Path("other.txt").write_text("THE CAT sat on ÄÖÜ\n" * 60)
-    assert gpt.main(["-i", "other.txt", "--init-from", "base", "--max-steps", "1", "-b", "2", "--device", "cpu",
-                     "--learning-rate", "0", "--max-new-tokens", "5"]) == 0  # fmt: skip
+    assert gpt.main(["-i", "other.txt", "--init-from", "base", "--max-steps", "1", "-b", "2",
+                     "--device", "cpu", "--learning-rate", "0", "--max-new-tokens", "5"]) == 0  # fmt: skip
     new = len(set("THE CAT sat on ÄÖÜ\n") - set(TEXT))
     assert f"from base: {len(set(TEXT))} characters known, {new} new" in capsys.readouterr().out
     before, after = checkpoint("base"), checkpoint()
     assert after["chars"].startswith(before["chars"]) and len(after["chars"]) == len(before["chars"]) + new
+    weights = after["model"]
     for name, weight in before["progress"]["best"].items():
-        assert torch.equal(after["model"][name][: len(weight)], weight), name
-    assert after["model"]["char.weight"].shape[0] == after["model"]["head.weight"].shape[0] == len(after["chars"])
-    assert after["model"]["char.weight"][len(before["chars"]) :].std() > 0
+        assert torch.equal(weights[name][: len(weight)], weight), name
+    assert weights["char.weight"].shape[0] == weights["head.weight"].shape[0] == len(after["chars"])
+    assert weights["char.weight"][len(before["chars"]) :].std() > 0
 
 
 # Input
@@ -249,11 +257,14 @@ def test_arguments_without_sense_are_refused_in_one_sentence(capsys, arguments, 
 
 def test_what_contradicts_a_checkpoint_is_refused(capsys):
     train()
-    assert "--n-layer 2 contradicts the checkpoint, which has 1" in refused(capsys, "--resume", "--n-layer", "2")
-    assert "the run is at step 8 already; --max-steps is the total, 7 is less" in refused(capsys, "--resume", "--max-steps", "7")
+    said = refused(capsys, "--resume", "--n-layer", "2")
+    assert "--n-layer 2 contradicts the checkpoint, which has 1" in said
+    said = refused(capsys, "--resume", "--max-steps", "7")
+    assert "the run is at step 8 already; --max-steps is the total, 7 is less" in said
     assert "--max-steps must be at least 1, not 0" in refused(capsys, "--resume", "--max-steps", "0")
     assert "--n-embd 32 contradicts" in refused(capsys, "--sample-only", "--n-embd", "32")
-    assert "--block-size goes not with --init-from" in refused(capsys, "--init-from", "out", "-i", "text.txt", "--block-size", "8")
+    said = refused(capsys, "--init-from", "out", "-i", "text.txt", "--block-size", "8")
+    assert "--block-size goes not with --init-from" in said
     assert "never saw 'X'" in refused(capsys, "--sample-only", "--prompt", "X")
     assert "takes a text of 2 to 16 characters, not 1" in refused(capsys, "--sample-only", "--attention", "t")
     torch.set_num_threads(2)
@@ -263,7 +274,9 @@ def test_what_contradicts_a_checkpoint_is_refused(capsys):
     assert "text.txt has changed since the run was started" in refused(capsys, "--resume")
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:1000], lambda content: b"no checkpoint", lambda content: b""])
+@pytest.mark.parametrize("damage", [
+    lambda content: content[:1000], lambda content: b"no checkpoint", lambda content: b"",
+])  # fmt: skip
 def test_a_damaged_checkpoint_is_refused(capsys, damage):
     train()
     path = Path("out/model.pt")
@@ -277,7 +290,8 @@ def test_a_damaged_checkpoint_is_refused(capsys, damage):
 def test_a_loss_that_is_no_number_ends_the_run_and_the_last_good_checkpoint_stays(capsys):
     assert train("--learning-rate", "1e20", steps=20) == 1
     said = capsys.readouterr().err
-    assert re.fullmatch(r"gpt: training diverged at step \d+: the loss is (nan|inf); the last good checkpoint is kept .*\n", said)
+    assert re.fullmatch(r"gpt: training diverged at step \d+: the loss is (nan|inf); "
+                        r"the last good checkpoint is kept .*\n", said)  # fmt: skip
     assert all(weight.isfinite().all() for weight in checkpoint()["model"].values())
 
 
@@ -297,7 +311,8 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_the_old_checkpoint():
 
 
 def torchrun(*arguments, **kwargs):
-    return subprocess.Popen([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *arguments],
+    return subprocess.Popen([sys.executable, "-m", "torch.distributed.run", "--standalone",
+                             "--nproc_per_node=2", *arguments],
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
                             start_new_session=True, **kwargs)  # fmt: skip
 
@@ -310,9 +325,10 @@ def test_two_processes_train_as_one_with_the_whole_batch(capsys):
         "def run(name, batch_size):\n"
         "    vocab, tokens, digest = gpt.read_text('text.txt')\n"
         "    for steps in (1, 5):\n"
-        "        config = gpt.configure('cpu', n_layer=1, n_head=2, n_embd=16, block_size=16, max_steps=steps,\n"
-        "                               batch_size=batch_size, dropout=0, ngram_dropout=0)\n"
-        "        gpt.train(vocab, tokens, config, f'{name}{steps}', device='cpu', source='text.txt', digest=digest)\n"
+        "        config = gpt.configure('cpu', n_layer=1, n_head=2, n_embd=16, block_size=16,\n"
+        "                               max_steps=steps, batch_size=batch_size, dropout=0, ngram_dropout=0)\n"
+        "        gpt.train(vocab, tokens, config, f'{name}{steps}', device='cpu', source='text.txt',\n"
+        "                  digest=digest)\n"
     )
     Path("both.py").write_text("import run\nrun.run('two', 4)\n")
     Path("one.py").write_text("import run\nrun.run('one', 8)\n")
@@ -356,7 +372,9 @@ def test_ctrl_c_stops_two_processes_together_with_one_checkpoint():
 def test_when_one_of_two_processes_dies_the_other_ends():
     process = start_long_run_of_two()
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    victim = next(pid for pid in children if b"RANK=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+    victim = next(
+        pid for pid in children if b"RANK=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    )
     os.kill(int(victim), signal.SIGKILL)
     process.communicate(timeout=60)
     assert process.returncode != 0
