@@ -7,10 +7,10 @@
     python gpt.py --sample-only --attention "some text"  what every head looks at: attention.png
     torchrun --standalone --nproc_per_node=2 gpt.py      two processes, each with a batch of its own
 
-Read `Transformer` in makemore.py first: the GPT-2 block (Radford et al. 2019). This file departs from it here, each
-at a place marked with its number. Behind it: how much higher the validation loss ended without it, in nats per
-character, at equal training time (800 steps of the default model, or as many as take as long without it; the mean
-of three seeds and the standard error of the difference).
+Read `Transformer` in makemore.py first: the GPT-2 block (Radford et al. 2019). This file departs from it
+here, each at a place marked with its number. Behind it: how much higher the validation loss ended without it,
+in nats per character, at equal training time (800 steps of the default model, or as many as take as long
+without it; the mean of three seeds and the standard error of the difference).
 
     (1) n-gram embeddings (Pagnoni et al. 2024)                       0.133 +- 0.009
     (2) Muon for the matrices (Jordan et al. 2024), not AdamW         0.018 +- 0.006
@@ -41,9 +41,9 @@ import torch.nn.functional as F
 from torch import nn
 
 # ------------------------------------------------------------------------------------------------------------
-# Configuration. Without size flags the device picks a row. Behind "Try:" stands a line to change, and the validation
-# loss that it gave beside that of the line as it was when tried: one run each, a minute on two cores unless it says
-# otherwise, in which differences below 0.02 may be chance.
+# Configuration. Without size flags the device picks a row. Behind "Try:" stands a line to change, and the
+# validation loss that it gave beside that of the line as it was when tried: one run each, a minute on two
+# cores unless it says otherwise, in which differences below 0.02 may be chance.
 
 SIZES = ("n_layer", "n_head", "n_embd", "block_size")
 COLUMNS = (*SIZES, "batch_size", "max_steps", "dropout", "learning_rate")
@@ -77,9 +77,10 @@ class Config:
     learning_rate: float  # of the matrices, at its peak
     seed: int = 3407
     vocab_size: int = 0  # from the data
-    ngram: int = 6  # the longest n-gram with an embedding of its own  Try: 5: 1.525, 8: 1.526, when 6 gave 1.512.
+    # Try: an ngram of 5: 1.525, 8: 1.526, when 6 gave 1.512. Dropout 0.8, 2,400 steps: 1.516, not 1.514.
+    ngram: int = 6  # the longest n-gram with an embedding of its own
     ngram_slots: int = 262139  # rows of the table that they share; a prime spreads the hashes
-    ngram_dropout: float = 0.5  # share of the look-ups left out in training  Try: 0.8, 2,400 steps: 1.516, not 1.514.
+    ngram_dropout: float = 0.5  # share of the look-ups left out in training
 
     @property
     def eval_interval(self):
@@ -141,8 +142,8 @@ def compilation_pays(device):
 def attention(q, k, v):
     """Causal attention spelled out: what it gives, (B, H, T, D), and its weights, (B, H, T, S).
 
-    q (B, H, T, D) are the last T of the S places that k and v (B, H, S, D) have: T = S unless some are cached.
-    A row of the weights sums to one.
+    q (B, H, T, D) are the last T of the S places that k and v (B, H, S, D) have: T = S unless some are
+    cached. A row of the weights sums to one.
     """
     scores = (q / math.sqrt(q.size(-1))) @ k.mT  # (B, H, T, S): in row t how well each key answers query t
     T, S = scores.shape[-2:]
@@ -335,7 +336,7 @@ class Cache:
 
 
 def orthogonalize(matrices):
-    """Stacked matrices (N, rows, columns), each replaced by about the nearest whose singular values are all 1.
+    """Stacked matrices (N, rows, columns), each replaced by about the nearest with singular values all 1.
 
     Five steps of a Newton-Schulz iteration: an odd polynomial of X acts on its singular values alone, and
     this one drives everything between 0 and 1 to about 1.
@@ -380,9 +381,10 @@ class Muon(torch.optim.Optimizer):
 def make_optimizers(model, config, team):
     """Muon for the blocks' matrices, Adam (Kingma & Ba 2015) for the rest, gradient descent for the n-grams.
 
-    A row of the n-gram table is met now and then. Adam would move it as far for one chance meeting as a common
-    row for hundreds; gradient descent moves it in proportion, so that rare groups stay near zero. Its rate is
-    multiplied by the characters of a step, whose mean the loss is: a meeting counts the same in any batch.
+    A row of the n-gram table is met now and then. Adam would move it as far for one chance meeting as a
+    common row for hundreds; gradient descent moves it in proportion, so that rare groups stay near zero. Its
+    rate is multiplied by the characters of a step, whose mean the loss is: a meeting counts the same in any
+    batch.
     """
     rate, characters = config.learning_rate, config.batch_size * config.block_size * team.size
     tables = set(model.ngram.parameters())
@@ -391,7 +393,8 @@ def make_optimizers(model, config, team):
     optimizers = [
         Muon([p for p in model.parameters() if p in matrices], lr=rate),
         torch.optim.Adam(others, lr=rate / 5, betas=(0.8, 0.95), fused=True),
-        torch.optim.SGD(tables, lr=3 * rate * characters),  # Try: 8 *: 1.514 after 2,400 steps. 4: 1.496, 2: 1.492.
+        # Try: 8 * rate: 1.514 after 2,400 steps. 4: 1.496, 2: 1.492.
+        torch.optim.SGD(tables, lr=3 * rate * characters),
     ]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -619,8 +622,8 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
 
     Returns (model, vocab, progress), the model with the weights of the best validation loss. A `checkpoint`
     from `read_checkpoint` goes on where it stopped, up to `max_steps`; a fresh run begins with `weights` if
-    given. `sampling`: what `generate` takes. Raises UserError, and KeyboardInterrupt after Ctrl-C, when all is
-    saved.
+    given. `sampling`: what `generate` takes. Raises UserError, and KeyboardInterrupt after Ctrl-C, when all
+    is saved.
     """
     device = pick_device(device)
     config.vocab_size = len(vocab)
@@ -860,8 +863,8 @@ def write_file(path, write):
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        error = error if isinstance(error, OSError) else error.__context__  # torch.save's own hides the reason
-        reason = getattr(error, "strerror", "writing failed")
+        cause = error if isinstance(error, OSError) else error.__context__  # torch.save hides it
+        reason = getattr(cause, "strerror", error)
         raise UserError(f"cannot write {path}: {reason}; the file that was there is kept") from None
 
 

@@ -1,8 +1,9 @@
-"""Figures of gpt: `python tests/benchmark.py gpt` (about five minutes; the machine should have nothing else to do).
+"""Figures of gpt: `python tests/benchmark.py gpt` (six to eight minutes; let the machine do nothing else).
 
-The textbook GPT-2 block, trained as nanoGPT's README trains on a CPU (4 layers, 4 heads, 128 channels, context 64,
-batch 12, 2,000 steps, AdamW at 1e-3 with cosine decay), beside gpt.py for the same seconds of training on the same
-text; then the share of the machine's matrix products that gpt.py reaches, and generation with and without its cache.
+The textbook GPT-2 block, trained as nanoGPT's README trains on a CPU (4 layers, 4 heads, 128 channels,
+context 64, batch 12, 2,000 steps, AdamW at 1e-3 with cosine decay), beside gpt.py for the same seconds of
+training on the same text; then the share of the machine's matrix products that gpt.py reaches, and generation
+with and without its cache.
 """
 import contextlib
 import functools
@@ -36,7 +37,8 @@ class TextbookBlock(nn.Module):
 
     def forward(self, x):
         B, T, C = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(B, T, 3, self.n_head, C // self.n_head).transpose(1, 3).unbind(2)
+        qkv = self.qkv(self.norm1(x)).view(B, T, 3, self.n_head, C // self.n_head)
+        q, k, v = qkv.transpose(1, 3).unbind(2)  # each (B, H, T, D)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.proj(y.transpose(1, 2).reshape(B, T, C))
         return x + self.mlp(self.norm2(x))
@@ -113,7 +115,7 @@ def train_textbook(training, validation, vocab_size, steps=2000):
 
 
 def train_ours(vocab, tokens, seconds, folder):
-    """[(step, seconds, validation loss), ...] of a run of gpt.py with as many steps as fit into the given seconds."""
+    """[(step, seconds, validation loss), ...] of a run of gpt.py, as many steps as fit into the seconds."""
     config = gpt.configure("cpu", vocab_size=len(vocab))
     with contextlib.redirect_stdout(io.StringIO()):
         _, _, trial = gpt.train(vocab, tokens, gpt.configure("cpu", max_steps=48), folder, device="cpu")
@@ -160,13 +162,14 @@ def main():
     say = functools.partial(print, flush=True)
     config = gpt.configure("cpu")
     bfloat16 = gpt.bfloat16_pays(torch.device("cpu"), config.n_embd)
-    say(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}; "
-        f"gpt.py trains in {'bfloat16' if bfloat16 else 'float32'}, the textbook in float32")  # fmt: skip
+    say(f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
+        f"{torch.backends.cpu.get_cpu_capability()}; gpt.py trains in {'bfloat16' if bfloat16 else 'float32'}, "
+        "the textbook in float32")  # fmt: skip
     vocab, tokens, _ = gpt.read_text("tinyshakespeare.txt")
     training, validation = gpt.split(tokens, 64)
     textbook = train_textbook(training, validation, len(vocab))
     total, best = textbook[-1][1], min(loss for _, _, loss in textbook)
-    say(f"textbook: {total:.0f} s of training, {1000 * total / 2000:.1f} ms a step, best validation loss {best:.3f}")
+    say(f"textbook: {total:.0f} s of training, {1000 * total / 2000:.1f} ms a step, best {best:.3f}")
     with tempfile.TemporaryDirectory() as folder:
         _, config, ours = train_ours(vocab, tokens, total, folder)
         say("\n| seconds, textbook / gpt.py | textbook GPT-2 block | gpt.py |\n|---:|---:|---:|")
@@ -177,9 +180,10 @@ def main():
             _, _, rows = train_ours(vocab, tokens, seconds, folder)
             say(f"a run of its own of {rows[-1][1]:.1f} s ends at {rows[-1][2]:.3f}")
 
-    rate, peak = operations(config) * ours[-1][0] / ours[-1][1], peak_rate()
-    say(f"\nmatrix products: {peak / 1e9:.0f} GFLOP/s at best in float32; training does {rate / 1e9:.0f} GFLOP/s, "
-        f"{rate / peak:.0%}; {1000 * ours[-1][1] / ours[-1][0]:.1f} ms a step")  # fmt: skip
+    step, seconds, _ = ours[-1]
+    rate, peak = operations(config) * step / seconds, peak_rate()
+    say(f"\nmatrix products: {peak / 1e9:.0f} GFLOP/s at best in float32; training does "
+        f"{rate / 1e9:.0f} GFLOP/s, {rate / peak:.0%}; {1000 * seconds / step:.1f} ms a step")  # fmt: skip
     say("\n| generation, one text | with the cache | without | ratio |\n|---|---:|---:|---:|")
     large = gpt.configure("cpu", n_layer=4, n_embd=256, block_size=256, vocab_size=len(vocab))
     for name, settings in (("the default model", config), ("4 layers, 256 channels, context 256", large)):

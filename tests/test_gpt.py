@@ -45,7 +45,8 @@ def test_attention_spelled_out_equals_pytorchs_fused_kernel():
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 2, 4, 9, 8).unbind(0)
     y, weights = gpt.attention(q, k, v)
-    torch.testing.assert_close(y, F.scaled_dot_product_attention(q, k, v, is_causal=True), atol=1e-6, rtol=1e-5)
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    torch.testing.assert_close(y, expected, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4, 9))
     assert (weights.triu(1) == 0).all()
 
@@ -111,7 +112,8 @@ def test_validation_loss_is_the_mean_over_all_windows_that_do_not_overlap(traine
             total -= math.log(probabilities[t, tokens[start + t + 1]].item())
             count += 1
         start += 16
-    assert gpt.evaluate(model, tokens, gpt.Team(torch.device("cpu"))) == pytest.approx(total / count, abs=1e-5)
+    loss = gpt.evaluate(model, tokens, gpt.Team(torch.device("cpu")))
+    assert loss == pytest.approx(total / count, abs=1e-5)
 
 
 def test_attention_and_dropout_are_switched_back_on_after_an_evaluation():
@@ -152,7 +154,8 @@ def test_muon_does_what_pytorchs_does():
 
 def test_every_weight_is_trained_by_exactly_one_optimizer():
     model = shaken_model()
-    trained = [id(p) for opt in gpt.make_optimizers(model, model.config, gpt.Team(torch.device("cpu"))) for g in opt.param_groups for p in g["params"]]
+    optimizers = gpt.make_optimizers(model, model.config, gpt.Team(torch.device("cpu")))
+    trained = [id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
     assert sorted(trained) == sorted(id(p) for p in model.parameters())
 
 
@@ -200,7 +203,8 @@ def test_greedy_text_is_the_likeliest_character_again_and_again(trained):
 
 def test_samples_follow_the_models_distribution():
     model, vocab = shaken_model(), gpt.Vocab("abcdefghijk")
-    texts = gpt.generate(model, vocab, prompt="ab", num_samples=4000, max_new_tokens=1, temperature=0.7, seed=1)
+    settings = {"num_samples": 4000, "max_new_tokens": 1, "temperature": 0.7, "seed": 1}
+    texts = gpt.generate(model, vocab, prompt="ab", **settings)
     expected = (model(torch.tensor([[0, 1]]))[0, -1] / 0.7).softmax(-1)
     found = torch.tensor([sum(text[-1] == char for text in texts) for char in vocab.chars]) / 4000
     assert (found - expected).abs().max() < 0.04
@@ -241,7 +245,10 @@ def test_unknown_characters_of_a_prompt_are_named(trained):
 # Data
 
 
-@pytest.mark.parametrize("text", ["abc", "héllo wörld", "日本語\nテキスト", "a😀b\U0010ffff", "".join(map(chr, range(32, 700)))])
+LETTERS = "".join(map(chr, range(32, 700)))
+
+
+@pytest.mark.parametrize("text", ["abc", "héllo wörld", "日本語\nテキスト", "a😀b\U0010ffff", LETTERS])
 def test_a_text_is_the_same_after_encoding_and_decoding(text, monkeypatch):
     vocab, tokens = tokens_of(text)
     assert vocab.decode(tokens) == text
@@ -287,7 +294,8 @@ def test_a_process_draws_its_share_of_what_one_process_draws():
     whole, _ = gpt.draw_batch(tokens, gpt.configure("cpu", **TINY | {"batch_size": 8}), 3, Share(0, 1))
     shares = [gpt.draw_batch(tokens, config, 3, Share(rank, 2))[0] for rank in (0, 1)]
     assert torch.equal(whole, torch.cat(shares))
-    assert not torch.equal(whole, gpt.draw_batch(tokens, gpt.configure("cpu", **TINY | {"batch_size": 8}), 4, Share(0, 1))[0])
+    other = gpt.configure("cpu", **TINY | {"batch_size": 8})
+    assert not torch.equal(whole, gpt.draw_batch(tokens, other, 4, Share(0, 1))[0])
 
 
 # n-grams
