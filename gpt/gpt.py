@@ -265,6 +265,7 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm = nn.LayerNorm(C)
         self.head = nn.Linear(C, V, bias=False)
+        self.register_buffer("temperature", torch.ones(()))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.5 * C**-0.5)
@@ -288,7 +289,8 @@ class GPT(nn.Module):
             x = block(x, turn, cache.layers[i] if cache else None, weights)
         if cache:
             cache.remember(idx)
-        return self.head(self.norm(x)).float()
+        logits = self.head(self.norm(x)).float()
+        return logits if self.training else logits / self.temperature  # what `evaluate` found best
 
 
 class KeysAndValues:
@@ -588,18 +590,31 @@ def loss_of(logits, y):
 
 
 @torch.no_grad()
-def evaluate(model, tokens, team):
-    """The exact loss, the mean over all windows of a context that do not overlap, shared out to the team."""
+def evaluate(model, tokens, team, calibrate=False):
+    """The exact loss, the mean over all windows of a context that do not overlap, shared out to the team.
+
+    `calibrate` (Guo et al. 2017): a network that has read its text more than once is too sure of itself on any
+    other. Its logits are divided by one number from then on, the one that makes this loss least.
+    """
     was_training = model.training
     model.eval()
     T, device = model.config.block_size, next(model.parameters()).device
     starts = np.arange((len(tokens) - 1) // T) * T
-    total = 0.0
+    temperatures = [1.0]
+    if calibrate:
+        model.temperature.fill_(1)
+        temperatures = np.linspace(1, 2, 21).tolist()
+    totals = np.zeros(len(temperatures))
     for i in range(32 * team.rank, len(starts), 32 * team.size):
         x, y = windows(tokens, starts[i : i + 32], T)
-        total += loss_of(model(x.to(device)), y.to(device)).item() * len(x)
+        logits, y = model(x.to(device)), y.to(device)
+        totals += [loss_of(logits / t, y).item() * len(x) for t in temperatures]
     model.train(was_training)
-    return team.sum(total) / len(starts)
+    losses = [team.sum(total) / len(starts) for total in totals]
+    best = int(np.argmin(losses))
+    if calibrate:
+        model.temperature.fill_(temperatures[best])
+    return losses[best]
 
 
 @dataclasses.dataclass
@@ -675,8 +690,9 @@ def train(vocab, tokens, config, out="out", *, device="auto", source="", digest=
 
     def look(step):
         """Evaluate, keep the best weights, save, report; now and then show a sample."""
-        losses = evaluate(model, some, team), evaluate(model, validation, team)
-        check_finite(losses[1], step, out)
+        val_loss = evaluate(model, validation, team, calibrate=True)  # (4) calibration
+        check_finite(val_loss, step, out)
+        losses = evaluate(model, some, team), val_loss
         progress.log.append((step, progress.seconds, *losses))
         if losses[1] < progress.best_loss:
             progress.best_step, progress.best_loss = step, losses[1]

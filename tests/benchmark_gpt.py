@@ -163,7 +163,8 @@ def main():
     config = gpt.configure("cpu")
     bfloat16 = gpt.bfloat16_pays(torch.device("cpu"), config.n_embd)
     say(f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"{torch.backends.cpu.get_cpu_capability()}; gpt.py trains in {'bfloat16' if bfloat16 else 'float32'}, "
+        f"{torch.backends.cpu.get_cpu_capability()}; "
+        f"gpt.py trains in {'bfloat16' if bfloat16 else 'float32'}, "
         "the textbook in float32")  # fmt: skip
     vocab, tokens, _ = gpt.read_text("tinyshakespeare.txt")
     training, validation = gpt.split(tokens, 64)

@@ -116,6 +116,25 @@ def test_validation_loss_is_the_mean_over_all_windows_that_do_not_overlap(traine
     assert loss == pytest.approx(total / count, abs=1e-5)
 
 
+def test_calibration_divides_the_logits_by_the_number_that_makes_the_loss_least():
+    model, team = shaken_model(dropout=0, ngram_dropout=0), gpt.Team(torch.device("cpu"))
+    tokens = tokens_of("hello, world " * 20)[1] % 11
+    x = torch.tensor([tokens[i : i + 16].tolist() for i in range(0, len(tokens) - 16, 16)])
+    y = torch.tensor([tokens[i + 1 : i + 17].tolist() for i in range(0, len(tokens) - 16, 16)])
+    logits = model(x)
+
+    def loss(t):
+        return F.nll_loss((logits / t).log_softmax(-1).flatten(0, 1), y.flatten()).item()
+
+    calibrated = gpt.evaluate(model, tokens, team, calibrate=True)
+    t = model.temperature.item()
+    assert t > 1.1  # random weights are too sure
+    assert calibrated == pytest.approx(loss(t), abs=1e-5) == gpt.evaluate(model, tokens, team)
+    assert calibrated == pytest.approx(min(loss(1 + i / 20) for i in range(21)), abs=1e-5)
+    torch.testing.assert_close(model(x), logits / t)
+    torch.testing.assert_close(model.train()(x), logits, atol=1e-5, rtol=1e-5)  # training goes on as before
+
+
 def test_attention_and_dropout_are_switched_back_on_after_an_evaluation():
     model = shaken_model(dropout=0.5).train()
     gpt.evaluate(model, tokens_of("hello, world " * 20)[1] % 11, gpt.Team(torch.device("cpu")))
