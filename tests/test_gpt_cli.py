@@ -183,7 +183,8 @@ def test_finetuning_keeps_the_rows_of_known_characters_and_adds_new_ones(capsys)
     assert after["chars"].startswith(before["chars"]) and len(after["chars"]) == len(before["chars"]) + new
     weights = after["model"]
     for name, weight in before["progress"]["best"].items():
-        assert torch.equal(weights[name][: len(weight)], weight), name
+        if name != "temperature":  # that is fitted to the new text
+            assert torch.equal(weights[name][: len(weight)], weight), name
     assert weights["char.weight"].shape[0] == weights["head.weight"].shape[0] == len(after["chars"])
     assert weights["char.weight"][len(before["chars"]) :].std() > 0
 
