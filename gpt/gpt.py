@@ -325,12 +325,14 @@ class Cache:
 
     def __init__(self, model):
         self.layers = [KeysAndValues(model.config.block_size) for _ in model.blocks]
-        self.length = 0  # characters so far
         self.tail = None  # the last characters, for the n-grams (B, n - 1)
         self.tail_length = model.config.ngram - 1
 
+    @property
+    def length(self):  # characters so far
+        return self.layers[0].length
+
     def remember(self, idx):
-        self.length += idx.size(1)
         tail = idx if self.tail is None else torch.cat((self.tail, idx), 1)
         self.tail = tail[:, -self.tail_length :]
 

@@ -1,4 +1,4 @@
-"""Figures of gpt: `python tests/benchmark.py gpt` (six to eight minutes; let the machine do nothing else).
+"""Figures of gpt: `python tests/benchmark.py gpt` (about nine minutes; let the machine do nothing else).
 
 The textbook GPT-2 block, trained as nanoGPT's README trains on a CPU (4 layers, 4 heads, 128 channels,
 context 64, batch 12, 2,000 steps, AdamW at 1e-3 with cosine decay), beside gpt.py for the same seconds of
