@@ -1,13 +1,13 @@
 """makemore: a file of words in, more words like them out.
 
-    python makemore.py -i names.txt                      train the default model (a Transformer), sample names
+    python makemore.py -i names.txt                      train the default model, a Transformer; sample names
     python makemore.py --type mlp -o out/mlp             another model, another folder
-    python makemore.py --sample-only --prompt em         names from the trained model in out/
+    python makemore.py --sample-only --prompt em         names from the trained model in out/makemore
     python makemore.py --resume                          go on where the last run stopped
     python makemore.py --type all                        every model, one table, one picture
 
-A character-level language model reads a word letter by letter and predicts at every place the letter that
-comes next. Token 0 marks the start and the end of a word, so that "emma" makes five predictions:
+A character-level language model reads a word letter by letter and predicts, at every position, the next
+letter. Token 0 marks the start and the end of a word, so "emma" makes five predictions:
 
     . -> e     .e -> m     .em -> m     .emm -> a     .emma -> .
 
@@ -22,21 +22,25 @@ All models here do that one job. They stand in the order of the course "Neural N
     bow, rnn, gru, lstm                                                     between the lectures
     transformer   the GPT-2 block                                           lecture 7
 
-Contents: data, models, defaults, the training loop, sampling, pictures; the machinery (checkpoints, errors,
-arguments). The loss is everywhere the mean negative log-likelihood in nats per character, the end included.
+Contents: configuration, data, models, optimizers, training, sampling, pictures; then the machinery. The loss
+is always the mean negative log-likelihood in nats per character, the end of the word included.
 """
 import argparse
 import contextlib
+import copy
 import dataclasses
+import hashlib
 import io
 import itertools
 import math
 import os
-import shlex
 import signal
 import sys
+import threading
 import time
+import typing
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +49,60 @@ import torch.nn.functional as F
 from torch import nn
 
 # ------------------------------------------------------------------------------------------------------------
-# Data
+# Configuration
 
+
+@dataclasses.dataclass
+class Config:
+    """All settings of a run. Build it with `configure`, which fills in the defaults of the type."""
+
+    type: str
+    max_steps: int  # -1: no end
+    batch_size: int | None  # words
+    learning_rate: float | None  # its peak
+    weight_decay: float | None
+    block_size: int | None  # context in tokens
+    n_layer: int | None
+    n_head: int | None
+    n_embd: int | None  # channels of a letter's vector
+    n_embd2: int | None  # channels elsewhere: hidden layers, states
+    dropout: float | None
+    seed: int = 3407
+    vocab_size: int = 0  # from the data
+
+    @property
+    def eval_interval(self):  # steps from one evaluation to the next
+        return max(100, self.max_steps // 20)
+
+    def __str__(self):
+        return ", ".join(f"{k.replace('_', '-')} {v}" for k, v in vars(self).items() if v is not None)
+
+
+DEFAULTS = {  # None: the type does not use it. block 0: the longest word and its end.
+    #              steps batch    rate  decay  block  layers  heads  embd embd2  dropout
+    "ngram":       (   1, None,   None,  None,     3,   None,  None, None, None, None),
+    "bigram":      (3000,  128,   1e-2,  1e-2,     1,   None,  None, None, None, None),
+    "mlp":         (8000,  128,   1e-2,  1e-2,     3,   None,  None,   10,  200, None),
+    "batchnorm":   (3000,  128,   3e-3,  1e-2,     8,      3,  None,   16,  128, None),
+    "ninja":       (3000,  128,   3e-3,  1e-2,     8,      3,  None,   16,  128, None),
+    "wavenet":     (5000,  128,   1e-2,  1e-2,     8,   None,  None,   24,  128,  0.1),
+    "bow":         (6000,  128,   1e-2,  1e-2,     0,   None,  None,   64,   64, None),
+    "rnn":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.1),
+    "gru":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.2),
+    "lstm":        (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.2),
+    "transformer": (2500,  128,   5e-3,  1e-1,     0,      4,     4,   64, None,  0.1),
+}
+LIMITS = {  # the lowest and the highest value of every number that a user can give
+    "max_steps": (1, 10**9), "batch_size": (1, 10**6), "learning_rate": (0, 1e9), "weight_decay": (0, 1e9),
+    "block_size": (1, 10**6), "n_layer": (1, 1000), "n_head": (1, 1000), "n_embd": (1, 10**5),
+    "n_embd2": (1, 10**5), "dropout": (0, 0.99), "seed": (0, 2**32 - 1),
+    "num_samples": (1, 10**6), "temperature": (0, 1e9), "top_k": (1, 10**6),
+}
 MAX_LENGTH = 64  # characters; longer lines are left out, and a sample that finds no end is cut here
+DEFAULT_OUT = "out/makemore"
+FILES = "model.pt", "log.csv", "loss.png", "losses.png", "pairs.png", "letters.png", "diagnose.png"
+FORMAT = "makemore 2"  # of model.pt
+VERSION = "1.0.0"
 
 
 class UserError(Exception):
@@ -58,51 +113,141 @@ class UserError(Exception):
         self.status = status
 
 
-class Vocab:
-    """The characters of a word list, sorted. Token 0 is the boundary, token i is `chars[i - 1]`."""
+def check_limits(values):
+    """Raises UserError for the first of {name: number} that is outside its LIMITS."""
+    for name, value in values.items():
+        low, high = LIMITS.get(name, (0, 0))
+        if name in LIMITS and value is not None and not low <= value <= high and (name, value) != ("max_steps", -1):
+            raise UserError(f"--{name.replace('_', '-')} must be from {low} to {high}, not {value}")
 
-    def __init__(self, chars):
-        self.chars = "".join(sorted(set(chars)))
-        self.table = np.zeros(0x110000, dtype=np.int64)  # Unicode code point -> token
-        self.table[[ord(c) for c in self.chars]] = np.arange(1, len(self.chars) + 1)
+
+def configure(type="transformer", like=None, **values):
+    """The Config of a type, e.g. `configure("mlp", n_embd=16, max_steps=1000)`.
+
+    A model of your own takes the defaults of the type that it is `like`. Settings that a type does not use
+    are left out. Raises UserError for values that make no sense, TypeError for settings that do not exist.
+    """
+    if type not in MODELS:
+        raise UserError(f"no model is called {type!r}; there are {', '.join(MODELS)}")
+    if (like or type) not in DEFAULTS:
+        raise UserError(f'{type!r} has no defaults; take another\'s: configure("{type}", like="mlp")')
+    config = Config(type, *DEFAULTS[like or type])
+    if unknown := values.keys() - vars(config).keys():
+        raise TypeError(f"no such setting: {', '.join(sorted(unknown))}")
+    check_limits(values)
+    for name, value in values.items():
+        if getattr(config, name) is not None and (name, type) != ("max_steps", "ngram"):  # counting takes one
+            setattr(config, name, value)
+    n = config.block_size
+    if config.n_head and config.n_embd % config.n_head:
+        raise UserError(f"--n-embd {config.n_embd} does not divide into --n-head {config.n_head} heads")
+    if type == "wavenet" and (n < 2 or n & (n - 1)):
+        raise UserError(f"--block-size must be a power of two for wavenet (2, 4, 8, 16, ...), not {n}")
+    if type == "bigram" and n != 1:
+        raise UserError(f"a bigram sees one letter: --block-size 1, not {n} (or --type ngram)")
+    return config
+
+
+def pick_device(name):
+    """`auto` is an Nvidia GPU if there is one. Raises UserError if the device cannot be used."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"  # mps is slower for models this small
+    try:
+        return (torch.zeros(1, device=name) + 1).cpu() and torch.device(name)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Data
+
+HERE = Path(__file__).resolve().parent
+
+
+def find_file(name):
+    """A path as it is; a bare file name in the working directory, beside this script, and in data/."""
+    places = [Path.cwd(), HERE, HERE.parent / "data"] if Path(name).name == str(name) else [Path()]
+    for path in (place / name for place in places):
+        if path.exists():
+            return path
+    raise UserError(f"{name}: no such file; looked in {', '.join(map(str, places))}")
+
+
+def read_file(name):
+    """The text of a UTF-8 file, every line end a newline. Raises UserError if it cannot be read as text."""
+    try:
+        text = find_file(name).read_bytes().decode().removeprefix("\ufeff")
+    except OSError as error:
+        raise UserError(f"{name}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        byte, offset = error.object[error.start], error.start
+        raise UserError(f"{name} is not UTF-8: byte 0x{byte:02x} at offset {offset}; convert it first") from None
+    if "\0" in text:
+        raise UserError(f"{name} is a binary file (byte 0 after {text.index(chr(0))} characters)")
+    if not text.strip():
+        raise UserError(f"{name} is empty or blank")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_words(name):
+    """The words of a file, one a line, without the white space around them and without empty lines."""
+    return [word for line in read_file(name).split("\n") if (word := line.strip())]
+
+
+def clean(words):
+    """The words without those that are too long and without duplicates, so no word is in two splits."""
+    unique = list(dict.fromkeys(word for word in words if len(word) <= MAX_LENGTH))
+    if len(unique) < 10:
+        raise UserError(f"only {len(unique)} different words; at least 10 are needed to train, validate and test")
+    return unique
+
+
+def digest(words):
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+
+
+class Vocab:
+    """The characters of a text; token i is `chars[i]`. Those of `first` come first, the others sorted.
+
+    Token 0 is the newline: it parts the words of a file, so no word contains it. Shown, it is a dot.
+    """
+
+    def __init__(self, text, first="\n"):
+        self.chars = first + "".join(sorted(set(text) - set(first)))
 
     def __len__(self):
-        return len(self.chars) + 1
+        return len(self.chars)
 
     def encode(self, text):
-        """The tokens of a text, without boundaries; UserError names the characters that have none."""
-        unknown = sorted(set(text) - set(self.chars))
-        if unknown:
-            raise UserError(f"the model never saw {''.join(unknown)!r}; it knows {self}")
-        return [int(self.table[ord(c)]) for c in text]
+        """An array of tokens. Raises UserError that names the characters it does not have."""
+        if unknown := sorted(set(text) - set(self.chars)):
+            raise UserError(f"the model never saw {' '.join(map(repr, unknown))}; it knows {self}")
+        table = np.zeros(sys.maxunicode + 1, np.min_scalar_type(len(self)))  # code point -> token
+        table[[ord(char) for char in self.chars]] = np.arange(len(self))
+        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        return np.concatenate([table[part] for part in np.array_split(codes, 1 + len(codes) // 2**22)])
 
     def decode(self, tokens):
-        return "".join("." if t == 0 else self.chars[t - 1] for t in tokens)
+        return "".join(self.chars[i] for i in tokens)
 
-    def __str__(self):  # "a-z" rather than twenty-six letters
-        runs = []
-        for c in self.chars:
-            if runs and ord(c) == ord(runs[-1][-1]) + 1:
-                runs[-1] += c
-            else:
-                runs.append(c)
-        return "".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else run for run in runs).replace(" ", "space")
+    def __str__(self):
+        return repr(self.chars.removeprefix("\n")[:100])[1:-1]
 
 
 class Words:
-    """A list of words as a flat tensor of tokens, `. e m m a . o l i v i a .`: word i begins at `starts[i]`.
+    """A list of words as one row of tokens, `. e m m a . o l i v i a .`: word i begins at `starts[i]`.
 
     A million words are encoded in less than a second, since no loop runs over words or characters.
     """
 
-    def __init__(self, words, vocab):
+    def __init__(self, words, vocab, device="cpu"):
         self.words, self.vocab = words, vocab
-        codes = np.frombuffer("\n".join(["", *words, ""]).encode("utf-32-le"), dtype=np.uint32)
-        flat = vocab.table[codes]  # the newlines become token 0
-        boundaries = np.flatnonzero(flat == 0)
-        self.tokens = torch.from_numpy(np.pad(flat, (0, MAX_LENGTH)))  # so that no batch reads past the end
-        self.starts = torch.from_numpy(boundaries[:-1])
-        self.lengths = torch.from_numpy(np.diff(boundaries))  # characters and the end: predictions per word
+        tokens = torch.from_numpy(vocab.encode("\n".join(["", *words, ""])).astype(np.int64)).to(device)
+        boundaries = (tokens == 0).nonzero()[:, 0]
+        self.starts, self.lengths = boundaries[:-1], boundaries.diff()  # length: predictions, the end is one
+        self.tokens = F.pad(tokens, (0, int(self.lengths.max())))  # so that no batch reads past the end
         self.epoch = None  # which epoch `self.batches` holds
 
     def __len__(self):
@@ -111,18 +256,17 @@ class Words:
     def batch(self, index):
         """Inputs x and targets y of some words, both (B, T), T the longest. Padding: 0 in x, -1 in y."""
         lengths = self.lengths[index, None]  # (B, 1)
-        t = torch.arange(int(lengths.max()))  # (T,)
-        place = self.starts[index, None] + t  # (B, T)
+        t = torch.arange(int(lengths.max()), device=lengths.device)  # (T,)
+        position = self.starts[index, None] + t  # (B, T)
         inside = t < lengths
-        x = self.tokens[place].where(inside, 0)
-        y = self.tokens[place + 1].where(inside, -1)
-        return x, y
+        return self.tokens[position].where(inside, 0), self.tokens[position + 1].where(inside, -1)
 
     def training_batch(self, step, batch_size, seed, by_length=True):
-        """The batch of a step: every epoch visits the words in a new order, drawn from seed and epoch alone.
+        """The batch of a step. Every epoch has an order of its own, which seed and epoch decide.
 
-        `by_length` puts words of like length together (sorted within forty batches), so that almost no
-        padding is left: an epoch of names.txt takes 170,000 places instead of 275,000 (batches of 128).
+        An epoch visits every word once, except those left over when the words are divided into batches.
+        `by_length` puts words of similar length together (sorted within forty batches), so that little
+        padding is left: an epoch of names.txt takes 170,000 positions, not 275,000 (batches of 128).
         """
         batch_size = min(batch_size, len(self))
         per_epoch = len(self) // batch_size
@@ -132,19 +276,30 @@ class Words:
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             order = torch.randperm(len(self), generator=generator)[: per_epoch * batch_size]
             if by_length:
-                groups = order.split(40 * batch_size)
-                order = torch.cat([group[self.lengths[group].argsort(stable=True)] for group in groups])
+                lengths, groups = self.lengths.cpu(), order.split(40 * batch_size)
+                order = torch.cat([group[lengths[group].argsort(stable=True)] for group in groups])
             shuffled = torch.randperm(per_epoch, generator=generator)
             self.epoch, self.batches = key, order.view(per_epoch, batch_size)[shuffled]
         return self.batch(self.batches[i])
 
 
 def split(words):
-    """80 % of the words to train on, 10 % for validation, 10 % to test: always the same, whatever --seed."""
+    """80 % of the words for training, 10 % for validation, 10 % to test: the same for every --seed."""
     order = torch.randperm(len(words), generator=torch.Generator().manual_seed(1337)).tolist()
     tenth = max(1, len(words) // 10)
-    parts = {"test": order[:tenth], "validation": order[tenth : 2 * tenth], "training": order[2 * tenth :]}
-    return {name: [words[i] for i in parts[name]] for name in ("training", "validation", "test")}
+    parts = {"training": order[2 * tenth :], "validation": order[tenth : 2 * tenth], "test": order[:tenth]}
+    return {name: [words[i] for i in part] for name, part in parts.items()}
+
+
+def fit_to_data(config, words, vocab):
+    """The config with what the words decide. Raises UserError if they do not fit its context."""
+    longest = max(map(len, words)) + 1  # and its end
+    n, V = longest if config.block_size == 0 else config.block_size, len(vocab)
+    if config.type in ("transformer", "bow") and n < longest:
+        raise UserError(f"--block-size {n} is too short: the longest word and its end take {longest}")
+    if config.type == "ngram" and V ** (n + 1) >= 2**63:
+        raise UserError(f"--block-size {n} is too long: groups of {V} different letters need a number below 2^63")
+    return dataclasses.replace(config, vocab_size=V, block_size=n)
 
 
 def is_real(x):
@@ -154,24 +309,26 @@ def is_real(x):
     return real
 
 
-def windows(x, n):
-    """(B, T) -> (B, T, n): at every place the last n tokens, with start tokens in front of the word."""
+def contexts(x, n):
+    """(B, T) -> (B, T, n): at every position the last n tokens, with start tokens in front of the word."""
     return F.pad(x, (n - 1, 0)).unfold(1, n, 1)
 
 
 # ------------------------------------------------------------------------------------------------------------
-# The models. Each is built from a Config and maps tokens x (B, T) to logits (B, T, V): the row at place t
-# scores the token after x[:, t] and depends on nothing to the right of t; `context` says how many tokens it
-# looks back. The rest relies on no more than that. Behind "Try:" stands a line to change, and the validation
-# loss that it gave: one run with --max-steps 1000 each, changed and unchanged.
+# The models. Each is built from a Config and maps tokens x (B, T) to logits (B, T, V): the row at position t
+# scores the token after x[:, t] and depends on nothing to the right of t. `context` says how many tokens the
+# model looks back. That is all the rest relies on: a class with these three goes into MODELS and trains.
+# After "Try:" stands a line to change and the validation loss that it gave, in one run each of
+# --max-steps 1000, changed and unchanged.
 
 
 class NGram(nn.Module):
-    """Counts of letter groups, add-alpha smoothed (Shannon 1948, "A Mathematical Theory of Communication").
+    """Counts of letter groups with add-alpha smoothing (Jurafsky & Martin, "Speech and Language Processing").
 
-    P(next | last n letters) = (count(letters, next) + alpha) / (count(letters) + alpha V). With n = 8 there
-    would be 27^9 counts, nearly all zero: only what occurs is kept. Level k holds groups of k letters as
-    sorted keys (number of the group's first k - 1 letters) * V + last letter; a group's number is its place.
+    P(next | last n letters) = (count(letters, next) + alpha) / (count(letters) + alpha V). For pairs of
+    letters that is a table and a loop, `N[i, j] += 1`. With n letters the table would have V^(n + 1) cells:
+    27^9 for n = 8, nearly all of them zero. So only the groups that occur are kept. A group is one number,
+    its letters are the digits to the base V; the numbers are sorted, which makes looking one up quick.
     """
 
     # Try: a context of 4 in DEFAULTS: 2.192, with 3 it is 2.127. Longer groups say more, but most occur once.
@@ -179,49 +336,37 @@ class NGram(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.context, self.vocab_size = config.block_size, config.vocab_size
-        for name in [*(f"keys{k}" for k in range(self.context + 1)), "totals", "counts"]:
-            self.register_buffer(name, torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("groups", torch.zeros(1, dtype=torch.int64))
+        self.register_buffer("counts", torch.zeros(1, dtype=torch.int64))
         self.register_buffer("alpha", torch.tensor(1.0))
 
-    def fit(self, x, y):
-        """Count all groups of a batch in one pass (x, y from `Words.batch`)."""
-        real = y >= 0
-        letters = [*windows(x, self.context).unbind(2), y]  # n + 1 tensors (B, T)
-        number = torch.zeros_like(y[real])
-        for k, letter in enumerate(letters):
-            self.totals = self.counts  # of the groups one letter shorter
-            keys, number, self.counts = torch.unique(
-                number * self.vocab_size + letter[real], return_inverse=True, return_counts=True
-            )
-            setattr(self, f"keys{k}", keys)
+    def first_number(self, x):
+        """(B, T): at every position the number of the group of the last n letters and then letter 0."""
+        powers = self.vocab_size ** torch.arange(self.context, 0, -1, device=x.device)
+        return (contexts(x, self.context) * powers).sum(2)
 
-    def find(self, k, number, letter):
-        """Number of the group that `letter` makes of group `number`, -1 where it was never seen."""
-        keys, wanted = getattr(self, f"keys{k}"), number * self.vocab_size + letter
-        place = torch.searchsorted(keys, wanted)
-        found = F.pad(keys, (0, 1), value=-1)[place] == wanted  # (a key too large lands on the padding)
-        return place.where(found & (number >= 0), -1)
+    def fit(self, x, y):
+        """Count the groups of all words in one go (x, y from `Words.batch`)."""
+        numbers = (self.first_number(x) + y)[y >= 0]
+        self.groups, self.counts = torch.unique(numbers, return_counts=True)
 
     def forward(self, x):
-        number = torch.zeros_like(x)
-        for k, letter in enumerate(windows(x, self.context).unbind(2)):
-            number = self.find(k, number, letter)  # (B, T)
-        every_letter = torch.arange(self.vocab_size, device=x.device)
-        group = self.find(self.context, number[..., None], every_letter)  # (B, T, V)
-        total = F.pad(self.totals, (0, 1))[number]  # number -1 picks the zero at the end
-        count = F.pad(self.counts, (0, 1))[group]
-        return (count + self.alpha).log() - (total + self.alpha * self.vocab_size).log()[..., None]
+        numbers = self.first_number(x)[..., None] + torch.arange(self.vocab_size, device=x.device)  # (B, T, V)
+        index = torch.searchsorted(self.groups, numbers).clamp(max=len(self.groups) - 1)
+        counts = self.counts[index].where(self.groups[index] == numbers, 0)
+        total = counts.sum(2, keepdim=True)  # of the n letters, whatever follows
+        return (counts + self.alpha).log() - (total + self.alpha * self.vocab_size).log()
 
     def load_state_dict(self, state):
         for name, value in state.items():  # the tables have the size that the data gave them
-            setattr(self, name, value)
+            setattr(self, name, value.to(self.alpha.device))
 
 
 class Bigram(nn.Module):
     """The table of letter pairs, learned: row i holds the logits of the letters after letter i (lecture 2).
 
-    A one-hot vector times a matrix W picks a row of W, so the lookup *is* a linear layer on one-hot inputs.
-    Gradient descent finds log counts; weight decay pulls logits to 0, a uniform guess: it is the smoothing.
+    A one-hot vector times a matrix W picks a row of W, so the look-up *is* a linear layer on one-hot inputs.
+    Gradient descent finds log counts. Weight decay pulls logits to 0, a uniform guess: it is the smoothing.
     """
 
     def __init__(self, config):
@@ -237,8 +382,8 @@ class Bigram(nn.Module):
 class MLP(nn.Module):
     """The last n letters as vectors, laid end to end, through one tanh layer.
 
-    Bengio et al. 2003, "A Neural Probabilistic Language Model" (lecture 3). A bigram table with n letters of
-    context would have V^n rows; here letters that behave alike can share what is learned about them.
+    Bengio et al. 2003, "A Neural Probabilistic Language Model" (lecture 3). A table of counts with n letters
+    of context has V^n rows; here letters that behave alike can share what is learned about them.
     """
 
     def __init__(self, config):
@@ -251,7 +396,7 @@ class MLP(nn.Module):
         kaiming(self)
 
     def forward(self, x):
-        vectors = self.embed(windows(x, self.context))  # (B, T, n, n_embd)
+        vectors = self.embed(contexts(x, self.context))  # (B, T, n, n_embd)
         return self.head(self.layers(vectors.flatten(2)))  # (B, T, V)
 
 
@@ -272,8 +417,8 @@ def kaiming(model):
 class BatchNorm(nn.Module):
     """Every channel to mean 0 and variance 1 over the batch, then scaled and shifted by what is learned.
 
-    Ioffe & Szegedy 2015, "Batch Normalization". In training mean and variance are the batch's, at evaluation
-    their running averages, so that a prediction does not depend on the other words of its batch.
+    Ioffe & Szegedy 2015, "Batch Normalization". In training mean and variance are the batch's. At evaluation
+    they are running averages, so that a prediction does not depend on the other words of its batch.
     """
 
     def __init__(self, channels, momentum=0.1):
@@ -286,6 +431,11 @@ class BatchNorm(nn.Module):
 
     def forward(self, x, real=None):
         """x (..., C) -> (..., C); `real` (...) says which rows are no padding and count in the statistics."""
+        normalized, _ = self.normalize(x, real)
+        return normalized * self.gain + self.bias
+
+    def normalize(self, x, real=None):
+        """x (..., C) with mean 0 and variance 1, and the scale (C,) that it was multiplied by."""
         mean, var = self.running_mean, self.running_var
         if self.training:
             rows = x if real is None else x[real]  # (N, C)
@@ -294,16 +444,13 @@ class BatchNorm(nn.Module):
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_var.lerp_(var * len(rows) / max(1, len(rows) - 1), self.momentum)
         scale = (var + 1e-5) ** -0.5
-        normalized = (x - mean) * scale
-        if not torch.is_grad_enabled():
-            self.scale, self.normalized = scale, normalized  # what a backward pass by hand needs (Ninja)
-        return normalized * self.gain + self.bias
+        return (x - mean) * scale, scale
 
 
 class BatchNormMLP(nn.Module):
-    """A deeper MLP that trains well since every layer is normalised (lecture 4).
+    """A deeper MLP that trains well because every layer is normalised (lecture 4).
 
-    The places of all words are laid under one another, padding left out: (N, n) windows.
+    The windows of all words form one matrix of N rows, a row for each letter to predict; padding has none.
     """
 
     def __init__(self, config):
@@ -318,16 +465,13 @@ class BatchNormMLP(nn.Module):
         self.head = nn.Linear(config.n_embd2, config.vocab_size)
         kaiming(self)
 
-    def hidden(self, letters):
-        """(N, n) -> the input of every layer: [(N, n * n_embd), (N, n_embd2), (N, n_embd2), ...]"""
-        h = [self.embed(letters).flatten(1)]
-        for linear, norm, tanh in zip(self.linears, self.norms, self.tanhs):
-            h.append(tanh(norm(linear(h[-1]))))  # Try: tanh(linear(h[-1])): 2.084, unchanged 2.075.
-        return h
-
     def forward(self, x):
         real = is_real(x)  # (B, T), N of them true
-        logits = self.head(self.hidden(windows(x, self.context)[real])[-1])  # (N, V)
+        h = self.embed(contexts(x, self.context)[real]).flatten(1)  # (N, n * n_embd)
+        for linear, norm, tanh in zip(self.linears, self.norms, self.tanhs):
+            h = tanh(norm(linear(h)))  # (N, n_embd2)  Try: tanh(linear(h)): 2.084, unchanged 2.075.
+        logits = self.head(h)  # (N, V)
+        # Back to rows of letters; the loss does not look at padding, any number will do there.
         return logits.new_zeros(*x.shape, logits.shape[1]).index_put((real,), logits)  # (B, T, V)
 
 
@@ -339,12 +483,16 @@ class Ninja(BatchNormMLP):
 
     @torch.no_grad()
     def forward_backward(self, x, y):
-        """The loss of a batch; fills every parameter's `.grad`. Below, `dx` is the loss' derivative by x."""
+        """The loss of a batch; fills every parameter's `.grad`. `dx` is the derivative of the loss by x."""
         real = y >= 0
-        letters, target = windows(x, self.context)[real], y[real]  # (N, n), (N,)
-        h = self.hidden(letters)
-        logits = self.head(h[-1])  # (N, V)
-        log_probs = logits.log_softmax(1)
+        letters, target = contexts(x, self.context)[real], y[real]  # (N, n), (N,)
+        inputs, normalized, scales = [self.embed(letters).flatten(1)], [], []  # of every layer
+        for linear, norm in zip(self.linears, self.norms):
+            n, scale = norm.normalize(linear(inputs[-1]))
+            normalized.append(n)  # (N, n_embd2)
+            scales.append(scale)  # (n_embd2,)
+            inputs.append(torch.tanh(n * norm.gain + norm.bias))
+        log_probs = self.head(inputs[-1]).log_softmax(1)  # (N, V)
         rows = torch.arange(len(target), device=x.device)
         loss = -log_probs[rows, target].mean()
 
@@ -353,19 +501,19 @@ class Ninja(BatchNormMLP):
         dlogits[rows, target] -= 1
         dlogits /= len(target)
         # Linear, out = h @ W.T + b: the shapes leave only one way to write it.
-        self.head.weight.grad = dlogits.T @ h[-1]
+        self.head.weight.grad = dlogits.T @ inputs[-1]
         self.head.bias.grad = dlogits.sum(0)
         dh = dlogits @ self.head.weight
         for i in reversed(range(len(self.linears))):
-            linear, norm = self.linears[i], self.norms[i]
+            linear, norm, n = self.linears[i], self.norms[i], normalized[i]
             # Tanh: 1 - tanh^2.
-            dnorm = dh * (1 - h[i + 1] ** 2)
-            norm.gain.grad = (dnorm * norm.normalized).sum(0)
+            dnorm = dh * (1 - inputs[i + 1] ** 2)
+            norm.gain.grad = (dnorm * n).sum(0)
             norm.bias.grad = dnorm.sum(0)
-            # Batch norm: every row moves the mean and the variance, and by them all other rows.
-            dz = dnorm * norm.gain
-            dz = norm.scale * (dz - dz.mean(0) - norm.normalized * (dz * norm.normalized).mean(0))
-            linear.weight.grad = dz.T @ h[i]
+            # Batch norm: every row moves the mean and the variance, and through them all other rows.
+            dn = dnorm * norm.gain
+            dz = scales[i] * (dn - dn.mean(0) - n * (dn * n).mean(0))
+            linear.weight.grad = dz.T @ inputs[i]
             dh = dz @ linear.weight
         # Embedding: a letter that was picked several times collects the sum.
         dvectors = dh.view(-1, self.embed.weight.shape[1])  # (N * n, n_embd)
@@ -374,7 +522,7 @@ class Ninja(BatchNormMLP):
 
 
 def compare_gradients(model, batch):
-    """Print, per parameter of a Ninja, its gradient's largest difference to autograd's; return the largest.
+    """Print, for each parameter of a Ninja, the largest difference to autograd's gradient; return the largest.
 
     `batch` is (x, y) from `Words.batch`. The running statistics move as in a training step.
     """
@@ -389,25 +537,25 @@ def compare_gradients(model, batch):
         difference = (ours[name] - p.grad).abs().max().item()
         worst = max(worst, difference)
         print(f"{name:18} {tuple(p.shape)!s:12} exact: {difference == 0!s:5}  "
-              f"largest difference {difference:.1e}")  # fmt: skip
+              f"largest difference {difference:.1e}")
     return worst
 
 
 class WaveNet(nn.Module):
-    """A tree that fuses neighbours pairwise, level by level (van den Oord et al. 2016, "WaveNet"; lecture 6).
+    r"""A tree that fuses neighbours pairwise, level by level (van den Oord et al. 2016, "WaveNet"; lecture 6).
 
-        logits                    head                    (B, T, V)
-        level 2                     o                     (B, T, n_embd2)
-                            ________|________
-        level 1             o               o             (B, T + 4, n_embd2)    t - 4, t
-                         ___|___         ___|___
-        level 0          o     o         o     o          (B, T + 6, n_embd2)    t - 2, t
-                        / \\   / \\       / \\   / \\
-        letters        .   .  .   .     .   e m   m       (B, T + 7, n_embd)     t - 1, t    block_size 8
+        letters        .     .     .     .     .     e     m     m       (B, T + 7, n_embd)
+                        \   /       \   /       \   /       \   /
+        level 0           o           o           o           o          (B, T + 6, n_embd2)    joins t - 1, t
+                            \       /               \       /
+        level 1                 o                       o                (B, T + 4, n_embd2)    joins t - 2, t
+                                   \                 /
+        level 2                             o                            (B, T, n_embd2)        joins t - 4, t
+                                            |
+        head                             logits                          (B, T, V)              block_size 8
 
-    The tree of the next place shares all but one node a level with the tree of every second, fourth, ...
-    place, so all trees of a word are computed at once: level k joins the nodes at t - 2^k and t, a dilated
-    causal convolution. Start tokens in front serve as padding.
+    The trees of different positions have most nodes in common, so all trees of a word are computed at once:
+    level k joins the nodes at t - 2^k and t, a dilated causal convolution. Start tokens in front are padding.
     """
 
     def __init__(self, config):
@@ -427,8 +575,7 @@ class WaveNet(nn.Module):
         real = is_real(x)
         h = self.embed(F.pad(x, (self.context - 1, 0)))  # (B, T + n - 1, n_embd)
         for k, (linear, norm, tanh) in enumerate(zip(self.linears, self.norms, self.tanhs)):
-            pairs = torch.cat([h[:, : -(2**k)], h[:, 2**k :]], dim=2)  # (B, shorter by 2^k, 2 * channels)
-            h = linear(pairs)
+            h = linear(torch.cat([h[:, : -(2**k)], h[:, 2**k :]], dim=2))  # (B, shorter by 2^k, n_embd2)
             h = self.drop(tanh(norm(h, F.pad(real, (h.shape[1] - x.shape[1], 0), value=True))))
         return self.head(h)  # (B, T, V)
 
@@ -436,7 +583,7 @@ class WaveNet(nn.Module):
 class BagOfWords(nn.Module):
     """The mean of all letters so far, then a small MLP (the causal bag of words of makemore).
 
-    The mean is attention with equal weights; a running sum gives it at every place at once.
+    The mean is attention with equal weights; a running sum gives it at every position at once.
     """
 
     def __init__(self, config):
@@ -461,11 +608,11 @@ class BagOfWords(nn.Module):
 class RNN(nn.Module):
     """A state that is carried from letter to letter (Elman 1990; as a language model Mikolov et al. 2010).
 
-    h' = tanh(W x + U h + b). What does not need the state, W x, is one matrix product for all time steps;
-    then one loop, which the GRU and the LSTM below share: they only differ in the cell.
+    h' = tanh(W x + b + U h + c). W x + b does not need the state, so it is one matrix product for all time
+    steps; then comes one loop. The GRU and the LSTM below share it: only the cell differs.
     """
 
-    context = 10**9  # there is no end to it
+    context = 10**9  # no limit
     gates = 1  # rows of W and U, in units of the state's size
     states = 1  # vectors carried along
 
@@ -526,12 +673,12 @@ class LSTM(RNN):
 
 
 def attention(q, k, v):
-    """Every place looks at itself and what is to the left, (B, heads, T, head size) each.
+    """Every position looks at itself and what is to the left, (B, heads, T, head size) each.
 
     Vaswani et al. 2017, "Attention Is All You Need". The model calls PyTorch's fused
     `F.scaled_dot_product_attention(q, k, v, is_causal=True)`, which computes just these three lines.
     """
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, heads, T, T)
+    scores = q @ k.mT / math.sqrt(q.shape[-1])  # (B, heads, T, T)
     scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -math.inf)  # no look ahead
     return scores.softmax(dim=-1) @ v
 
@@ -542,29 +689,25 @@ class Block(nn.Module):
     def __init__(self, config):
         super().__init__()
         C = config.n_embd
-        self.n_head, self.dropout = config.n_head, config.dropout
+        self.n_head = config.n_head
         self.norm1 = nn.LayerNorm(C)
         self.qkv = nn.Linear(C, 3 * C)
         self.proj = nn.Linear(C, C)
         self.norm2 = nn.LayerNorm(C)
         self.up = nn.Linear(C, 4 * C)
         self.down = nn.Linear(4 * C, C)
+        self.drop = nn.Dropout(config.dropout)
 
     def forward(self, x):
         B, T, C = x.shape
-        qkv = self.qkv(self.norm1(x)).view(B, T, 3, self.n_head, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, T, size)
+        q, k, v = self.qkv(self.norm1(x)).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)
         heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # = attention(q, k, v)
         x = x + self.drop(self.proj(heads.transpose(1, 2).reshape(B, T, C)))
-        x = x + self.drop(self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh")))
-        return x
-
-    def drop(self, x):
-        return F.dropout(x, self.dropout, self.training)
+        return x + self.drop(self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh")))
 
 
 class Transformer(nn.Module):
-    """GPT-2 in small (lecture 7).
+    """GPT-2, only smaller (lecture 7).
 
     Vaswani et al. 2017; Radford et al. 2019, "Language Models are Unsupervised Multitask Learners".
     """
@@ -593,95 +736,85 @@ class Transformer(nn.Module):
 MODELS = {
     "ngram": NGram, "bigram": Bigram, "mlp": MLP, "batchnorm": BatchNormMLP, "ninja": Ninja,
     "wavenet": WaveNet, "bow": BagOfWords, "rnn": RNN, "gru": GRU, "lstm": LSTM, "transformer": Transformer,
-}  # fmt: skip
+}
 
 # ------------------------------------------------------------------------------------------------------------
-# Defaults: what differs by type, in one place. None: not used; block_size 0: the longest word and its end.
-
-COLUMNS = ("max_steps", "batch_size", "learning_rate", "weight_decay", "block_size",
-           "n_layer", "n_head", "n_embd", "n_embd2", "dropout")  # fmt: skip
-DEFAULTS = {
-    #              steps batch    rate  decay  block  layers  heads  embd embd2  dropout
-    "ngram":       (   1, None,   None,  None,     3,   None,  None, None, None, None),
-    "bigram":      (3000,  128,   1e-2,  1e-2,     1,   None,  None, None, None, None),
-    "mlp":         (8000,  128,   1e-2,  1e-2,     3,   None,  None,   10,  200, None),
-    "batchnorm":   (3000,  128,   3e-3,  1e-2,     8,      3,  None,   16,  128, None),
-    "ninja":       (3000,  128,   3e-3,  1e-2,     8,      3,  None,   16,  128, None),
-    "wavenet":     (5000,  128,   1e-2,  1e-2,     8,   None,  None,   24,  128,  0.1),
-    "bow":         (6000,  128,   1e-2,  1e-2,     0,   None,  None,   64,   64, None),
-    "rnn":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.1),
-    "gru":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.2),
-    "lstm":        (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.2),
-    "transformer": (2500,  128,   5e-3,  1e-1,     0,      4,     4,   64, None,  0.1),
-}  # fmt: skip
+# Optimizers and the learning rate
 
 
-@dataclasses.dataclass
-class Config:
-    """All values of a run. Build it with `configure`, which fills in the defaults of the type."""
+class Muon(torch.optim.Optimizer):
+    """Momentum, every update made orthogonal, so that all directions of a matrix learn equally fast.
 
-    type: str
-    max_steps: int  # -1: for ever
-    batch_size: int | None  # words
-    learning_rate: float | None
-    weight_decay: float | None
-    block_size: int | None  # context in tokens
-    n_layer: int | None
-    n_head: int | None
-    n_embd: int | None
-    n_embd2: int | None
-    dropout: float | None
-    seed: int = 3407
-    vocab_size: int = 0  # from the data
-
-    @property
-    def eval_interval(self):
-        return 500 if self.max_steps < 0 else max(1, self.max_steps // 20)
-
-    def __str__(self):
-        return ", ".join(f"{k.replace('_', '-')} {v}" for k, v in vars(self).items() if v is not None)
-
-
-def configure(type="transformer", **values):
-    """The Config of a type, e.g. `configure("mlp", n_embd=16, max_steps=1000)`. Unused values are left out.
-
-    UserError for values that make no sense, TypeError for a setting that does not exist.
+    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; scaled as in Liu et al.
+    2025, "Muon is Scalable for LLM Training", so that it takes the learning rate and weight decay of AdamW.
+    `torch.optim.Muon` computes in bfloat16 and treats one matrix after the other, which is slow on a CPU.
     """
-    if type not in MODELS:
-        raise UserError(f"no model is called {type!r}; there are {', '.join(MODELS)}")
-    defaults = dict(zip(COLUMNS, DEFAULTS[type]))
-    unknown = set(values) - set(defaults) - {"seed"}
-    if unknown:
-        raise TypeError(f"no such setting: {', '.join(sorted(unknown))}")
-    if type == "ngram":
-        values.pop("max_steps", None)  # counting takes one
-    for name, value in values.items():
-        if name in ("learning_rate", "weight_decay", "dropout"):
-            if not 0 <= value < math.inf:
-                raise UserError(f"--{name.replace('_', '-')} must be a number from 0 up, not {value}")
-            if name == "dropout" and value >= 1:
-                raise UserError(f"dropout must be below 1, not {value}")
-        elif name == "seed":
-            check_seed(value)
-        elif value < 1 and not (name == "max_steps" and value == -1):
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
-    used = {name: value for name, value in values.items() if name == "seed" or defaults[name] is not None}
-    config = Config(type, **(defaults | used))
-    if config.n_head and config.n_embd % config.n_head:
-        raise UserError(f"--n-embd {config.n_embd} does not divide into --n-head {config.n_head} heads")
-    if type == "wavenet" and (config.block_size < 2 or config.block_size & (config.block_size - 1)):
-        raise UserError("--block-size must be a power of two for wavenet (2, 4, 8, 16, ...), "
-                        f"not {config.block_size}")  # fmt: skip
-    if type == "bigram" and config.block_size != 1:
-        raise UserError("a bigram sees one letter: --block-size 1 (or use --type ngram)")
-    if type == "ngram" and config.block_size > 8:
-        raise UserError(f"--block-size must be 1 to 8 for ngram, not {config.block_size}")
-    return config
+
+    def __init__(self, params, lr, weight_decay):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            shapes = {}  # matrices of one shape are made orthogonal together
+            for p in group["params"]:
+                momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                momentum.lerp_(p.grad, 0.05)
+                update = p.grad.lerp(momentum, 0.95)  # Nesterov: look ahead
+                shapes.setdefault(p.shape, []).append((p, update))
+            for shape, pairs in shapes.items():
+                updates = orthogonalize(torch.stack([update for _, update in pairs]))
+                for (p, _), update in zip(pairs, updates):
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.sub_(update, alpha=group["lr"] * 0.2 * math.sqrt(max(shape)))
 
 
-def check_seed(seed):
-    if not 0 <= seed < 2**32:
-        raise UserError(f"--seed must be from 0 to 4294967295, not {seed}")
+def orthogonalize(matrices):
+    """(N, rows, columns): each matrix with its singular values near 1 and its singular vectors kept.
+
+    Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix acts on its singular values alone;
+    this one takes all but tiny ones into the range from 0.7 to 1.2.
+    """
+    if matrices.shape[1] > matrices.shape[2]:
+        return orthogonalize(matrices.mT).mT  # the same, with a smaller product below
+    x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
+    for _ in range(5):
+        a = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x
+
+
+def make_optimizers(model, config):
+    """AdamW (Loshchilov & Hutter 2019), but Muon for the matrices inside a transformer's blocks.
+
+    Weight decay is for matrices, not for gains and biases.
+    """
+    matrices = {name: p for name, p in model.named_parameters() if p.dim() == 2}
+    blocks = [p for name, p in matrices.items() if name.startswith("blocks.")]
+    others = [p for name, p in matrices.items() if not name.startswith("blocks.")]
+    vectors = [p for p in model.parameters() if p.dim() != 2]
+    rate, decay = config.learning_rate, config.weight_decay
+    optimizers = []
+    if others or vectors:
+        groups = [{"params": others, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+        optimizers.append(torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=True))
+    if blocks:
+        optimizers.append(Muon(blocks, lr=rate, weight_decay=decay))
+    return optimizers
+
+
+def schedule(step, config):
+    """The share of the peak learning rate: up in a straight line, then down in one to 1 % at the last step."""
+    warmup = 100 if config.max_steps < 0 else min(100, config.max_steps / 10)
+    rise = min(1, (step + 1) / warmup)
+    fall = 1 if config.max_steps < 0 else max(0.01, 1 - step / config.max_steps)
+    return min(rise, fall)
+
+
+def set_learning_rate(optimizers, step, config):
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * schedule(step, config)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -694,317 +827,217 @@ def loss_of(logits, y, reduction="mean"):
     return losses.view(y.shape) if reduction == "none" else losses
 
 
-def device_of(model):
-    return next(iter(model.state_dict().values())).device
-
-
 @torch.no_grad()
 def evaluate(model, data):
-    """Mean loss over all words of `data` and its standard error, in evaluation mode. Words, not letters, are
-    independent of one another, so the error is the ratio estimator's over words."""
+    """(loss, standard error): the mean over all characters of `data`, in evaluation mode.
+
+    Words are independent of one another, letters of a word are not. So the loss is seen as a ratio, the sum
+    of the words' losses over the sum of their lengths, with the standard error of a ratio (Cochran 1977).
+    """
     was_training = model.training
     model.eval()
-    device = device_of(model)
     sums, order = [], data.lengths.argsort(stable=True)
     at_once = 20_000_000 // (len(data.vocab) * int(data.lengths.max()))  # words: it bounds the logits' size
     for index in order.split(min(1000, max(1, at_once))):
         x, y = data.batch(index)
-        losses = loss_of(model(x.to(device)), y.to(device), reduction="none")  # (words, T)
-        sums.append(losses.sum(1).double().cpu())
+        sums.append(loss_of(model(x), y, reduction="none").sum(1).cpu().double())
     model.train(was_training)
-    sums, lengths = torch.cat(sums), data.lengths[order]
+    sums, lengths = torch.cat(sums), data.lengths[order].cpu()
     mean = sums.sum() / lengths.sum()
     return mean.item(), ((sums - mean * lengths).square().sum().sqrt() / lengths.sum()).item()
 
 
-def learning_rate(step, config):
-    """Up in a straight line over the first steps, then down in a straight line to 1 % of the peak."""
-    warmup = 100 if config.max_steps < 0 else min(100, config.max_steps / 10)
-    rise = min(1, (step + 1) / warmup)
-    fall = 1 if config.max_steps < 0 else max(0.01, 1 - step / config.max_steps)
-    return config.learning_rate * min(rise, fall)
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum, every update made orthogonal, so that no direction of a matrix learns at the cost of another.
-
-    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". `torch.optim.Muon` does the
-    same one matrix at a time and in bfloat16, which takes a CPU more than ten times as long.
-    """
-
-    def __init__(self, params, lr, weight_decay):
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self):
-        for group in self.param_groups:
-            shapes = {}  # matrices of one shape are treated together
-            for p in group["params"]:
-                momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                momentum.lerp_(p.grad, 0.05)
-                update = p.grad.lerp(momentum, 0.95)  # Nesterov: look ahead
-                shapes.setdefault(p.shape, []).append((p, update))
-            for shape, pairs in shapes.items():
-                updates = orthogonalize(torch.stack([update for _, update in pairs]))
-                for (p, _), update in zip(pairs, updates):
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.sub_(update, alpha=group["lr"] * 0.2 * math.sqrt(max(shape)))  # as large as AdamW's
-
-
-def orthogonalize(matrices):
-    """(n, rows, columns): every singular value to about 1, by five steps of a polynomial (Newton-Schulz)."""
-    if matrices.shape[1] > matrices.shape[2]:
-        return orthogonalize(matrices.mT).mT  # the same, with a smaller product below
-    x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
-    for _ in range(5):
-        a = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
-    return x
-
-
-def make_optimizers(model, config):
-    """AdamW (Loshchilov & Hutter 2019), but Muon for the matrices inside of a transformer's blocks.
-
-    Weight decay is for matrices, not for gains and biases.
-    """
-    matrices = {name: p for name, p in model.named_parameters() if p.dim() == 2}
-    blocks = [p for name, p in matrices.items() if name.startswith("blocks.")]
-    others = [p for name, p in matrices.items() if not name.startswith("blocks.")]
-    groups = [
-        {"params": others, "weight_decay": config.weight_decay},
-        {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    optimizers = [torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)]
-    if blocks:
-        optimizers.append(Muon(blocks, lr=config.learning_rate, weight_decay=config.weight_decay))
-    return optimizers
-
-
 def count(model, data):
     """Fit an NGram: count, then take the alpha of the best validation loss. Returns the training loss."""
-    x, y = data["training"].batch(torch.arange(len(data["training"])))
-    model.fit(x.to(device_of(model)), y.to(device_of(model)))
+    model.fit(*data["training"].batch(torch.arange(len(data["training"]))))
     losses = {}
     for alpha in (0.01, 0.03, 0.1, 0.3, 1.0):
         model.alpha.fill_(alpha)
-        losses[alpha] = evaluate(model, data["validation"])[0]
+        losses[alpha], _ = evaluate(model, data["validation"])
         print(f"  alpha {alpha:<4} validation {losses[alpha]:.4f}")
     model.alpha.fill_(min(losses, key=losses.get))
-    return torch.tensor(evaluate(model, data["training"])[0])
+    return evaluate(model, data["training"])[0]
+
+
+def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint=None, max_steps=None,
+          diagnose=False, **sampling):
+    """Train a model on a list of words, write model.pt, log.csv and pictures into `out`, print the progress.
+
+    Returns a Result: the model with the weights of the best validation loss, its vocab, the run's figures.
+    `sampling`: what `generate` takes. `checkpoint`: go on with that run, up to `max_steps`; see `resume`.
+    Raises UserError, and KeyboardInterrupt after Ctrl-C, when all is saved.
+    """
+    # Prepare: the data, the model, its optimizers, and the run.
+    check_limits({"max_steps": max_steps} | sampling)
+    given, words, device = words, clean(words), pick_device(device)
+    if len(words) < len(given):
+        long = sum(len(word) > MAX_LENGTH for word in given)
+        print(f"left out: {len(given) - len(words) - long:,} duplicates, {long:,} words above {MAX_LENGTH} characters")
+    vocab = Vocab("".join(words))
+    tokens_of(sampling.get("prompt", ""), vocab)  # a bad prompt is found before the training, not after it
+    data = {name: Words(part, vocab, device) for name, part in split(words).items()}
+    some = Words(data["training"].words[: len(data["validation"])], vocab, device)  # for a quick training loss
+    config = fit_to_data(config, words, vocab)
+    torch.manual_seed(config.seed)
+    model = MODELS[config.type](config).to(device)
+    optimizers = make_optimizers(model, config)
+    run = Run(
+        out, config, model, optimizers, checkpoint, max_steps,
+        facts={"chars": vocab.chars, "source": source, "digest": digest(words)},
+        evaluate=lambda: [evaluate(model, part)[0] for part in (some, data["validation"])],
+        sample=lambda step: print_words(generate(model, vocab, **sampling | {"num_samples": 10, "seed": step}), data),
+        diagnosis=Diagnosis(model, data["training"]) if diagnose else None,
+    )
+    parts = ", ".join(f"{len(part):,} {name}" for name, part in data.items())
+    run.describe(f"{Path(source).name or 'words'}, {len(words):,} words ({parts}), characters: {vocab}")
+
+    # The loop. All that happens between two steps, from evaluation to Ctrl-C, is in Run.
+    by_length = not any(isinstance(module, BatchNorm) for module in model.modules())  # batches must be alike
+    with run:
+        for step in run:
+            if config.type == "ngram":
+                run.loss = count(model, data)
+                continue
+            x, y = data["training"].training_batch(step, config.batch_size, config.seed, by_length)
+            if config.type == "ninja":
+                loss = model.forward_backward(x, y)
+            else:
+                loss = loss_of(model(x), y)
+                model.zero_grad()
+                loss.backward()
+            set_learning_rate(optimizers, step, config)
+            for optimizer in optimizers:
+                optimizer.step()
+            run.loss = loss.item()
+
+    # The result: the best weights, their losses, samples, pictures.
+    progress = run.finish()
+    results = {name: evaluate(model, part) for name, part in data.items()}
+    losses = ", ".join(f"{name} {loss:.4f}" for name, (loss, _) in results.items())
+    print(f"with the weights of step {progress.best_step}, which has the best validation loss:\n"
+          f"loss: {losses} (standard error {results['test'][1]:.4f})")
+    names = generate(model, vocab, **{"num_samples": 20, "seed": config.seed} | sampling)
+    print_words(names, data)
+    if isinstance(model, (NGram, Bigram)):
+        draw_pairs(model, vocab, data["training"], Path(out) / "pairs.png")
+    if isinstance(getattr(model, "embed", None), nn.Embedding):
+        draw_letters(model, vocab, Path(out) / "letters.png")
+    if diagnose:
+        run.diagnosis.finish(Path(out) / "diagnose.png")
+    print(f"in {out}: {', '.join(name for name in FILES if (Path(out) / name).exists())}")
+    results |= {"parameters": size_of(model), "seconds": progress.seconds, "progress": progress, "samples": names}
+    return Result(model, vocab, results)
 
 
 @dataclasses.dataclass
 class Progress:
-    """What a run has reached; with weights, optimizer and random state it is all that resuming needs."""
+    """What a run has reached. With the weights and the optimizers it is all that resuming needs."""
 
     step: int = 0
-    end: int = 0  # where to stop
-    seconds: float = 0.0  # of training; evaluation and sampling left out
-    losses: list = dataclasses.field(default_factory=list)  # one per step
-    log: list = dataclasses.field(default_factory=list)  # rows of log.csv: step, seconds, train and val loss
+    end: int = 0  # the step to stop at; -1: no end
+    seconds: float = 0.0  # of training alone
     best_step: int = 0
-    best_loss: float = math.inf
-    best: dict = dataclasses.field(default_factory=dict)  # the weights of the best validation loss
+    best_loss: float = math.inf  # in validation
+    best: dict = dataclasses.field(default_factory=dict, repr=False)  # the weights of that step
+    losses: list = dataclasses.field(default_factory=list, repr=False)  # of every batch
+    log: list = dataclasses.field(default_factory=list, repr=False)  # step, seconds, training and val. loss
 
 
-def train(words, config, out="out", *, device="auto", source="", checkpoint=None, max_steps=None,
-          diagnose=False, num_samples=20, **sampling):  # fmt: skip
-    """Train a model on a list of words, write model.pt, log.csv and loss.png into `out`, print the progress.
+class Result(typing.NamedTuple):
+    """What `train` returns. `results` has (loss, standard error) of training, validation and test; the number
+    of parameters, the seconds of training, the Progress of the run, samples."""
 
-    Returns (model, vocab, results), the model with the weights of the best validation loss; results has
-    (loss, standard error) of each part of the data, parameters, seconds, progress, samples. A `checkpoint`
-    from `read_checkpoint` goes on where it stopped, up to `max_steps`. `sampling`: prompt, temperature,
-    top_k. Raises UserError, and KeyboardInterrupt after Ctrl-C, when all is saved.
+    model: nn.Module
+    vocab: Vocab
+    results: dict
+
+    def __repr__(self):  # one line in a notebook
+        losses = ", ".join(f"{name} {self.results[name][0]:.4f}" for name in ("training", "validation", "test"))
+        return f"<{type(self.model).__name__}: {losses} after {self.results['seconds']:.0f} s>"
+
+
+def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options):
+    """Go on with the run in a folder, exactly where it stopped, up to `max_steps` in all; returns a Result.
+
+    `words` are needed only if the run did not read them from a file. `options`: what `train` takes. Raises
+    UserError if there is no such run, or the words are not the same.
     """
-    words, device = clean(words), pick_device(device)
-    vocab = Vocab("".join(words))
-    vocab.encode(sampling.get("prompt", ""))  # a bad prompt is found before the training, not after it
-    data = {name: Words(part, vocab) for name, part in split(words).items()}
-    some = Words(data["training"].words[: len(data["validation"])], vocab)  # for a quick training loss
-    config = fit_to_data(config, words, vocab)
-    if diagnose and config.type not in ("mlp", "batchnorm", "ninja", "wavenet"):
-        raise UserError(f"--diagnose is for mlp, batchnorm, ninja and wavenet, not for {config.type}")
-
-    torch.manual_seed(config.seed)
-    model = MODELS[config.type](config).to(device)
-    optimizers = [] if config.type == "ngram" else make_optimizers(model, config)
-    progress = restore(checkpoint, model, optimizers) if checkpoint else Progress()
-    progress.end = end = max_steps or progress.end or config.max_steps
-    if 0 < end < progress.step:
-        raise UserError(f"--max-steps {end} is the total, "
-                        f"and the run in {out} is at step {progress.step} already")  # fmt: skip
-    describe(config, vocab, data, source, model, progress)
-    if not checkpoint:
-        prepare_folder(out)
-
-    def save():
-        check_finite(model.state_dict().values(), progress.step, out)
-        save_checkpoint(out, config, vocab, words, source, progress, model, optimizers)
-        return time.monotonic()
-
-    by_length = not any(isinstance(module, BatchNorm) for module in model.modules())  # batches must be alike
-    report = Report(config, progress)
-    watch = Diagnosis(model, config, data["training"]) if diagnose else None
-    saved = time.monotonic()
-    model.train()
-    with hold_ctrl_c() as interrupted:
-        while True:
-            step = progress.step
-            due = step % config.eval_interval == 0 or step == end
-            logged = progress.log and progress.log[-1][0] == step
-            if due and not logged:
-                losses = evaluate(model, some)[0], evaluate(model, data["validation"])[0]
-                check_finite(losses, step, out)
-                progress.log.append((step, progress.seconds, *losses))
-                if losses[1] < progress.best_loss:
-                    progress.best_step, progress.best_loss = step, losses[1]
-                    progress.best = {name: value.cpu().clone() for name, value in model.state_dict().items()}
-                saved = save()
-                report.line()
-                if step % (5 * config.eval_interval) == 0 and 0 < step != end:
-                    print_samples(generate(model, vocab, num_samples=10, seed=step, **sampling), data)
-            if interrupted or step == end:
-                break
-
-            start = time.perf_counter()
-            if config.type == "ngram":
-                loss = count(model, data)
-            else:
-                x, y = data["training"].training_batch(step, config.batch_size, config.seed, by_length)
-                x, y = x.to(device), y.to(device)
-                if config.type == "ninja":
-                    loss = model.forward_backward(x, y)
-                else:
-                    loss = loss_of(model(x), y)
-                    model.zero_grad()
-                    loss.backward()
-                with watch.step(step) if watch else contextlib.nullcontext():
-                    for optimizer in optimizers:
-                        for group in optimizer.param_groups:
-                            group["lr"] = learning_rate(step, config)
-                        optimizer.step()
-            progress.losses.append(loss.item())
-            progress.step += 1
-            progress.seconds += time.perf_counter() - start
-            check_finite(progress.losses[-1:], progress.step, out)
-            if time.monotonic() - saved > 15:
-                saved = save()
-        if interrupted:
-            save()
-
-    draw_losses({config.type: progress}, Path(out) / "loss.png")
-    if interrupted:
-        print(f"\nstopped after step {progress.step}; all is saved. To go on: "
-              f"{command()} -o {shlex.quote(str(out))} --resume")  # fmt: skip
-        raise KeyboardInterrupt
-    pictures = ["loss.png", *(watch.finish(out) if watch else [])]
-    model.load_state_dict(progress.best)
-    model.eval()
-    results = {name: evaluate(model, words) for name, words in data.items()}
-    print(f"with the weights of step {progress.best_step}, which has the best validation loss:\nloss: "
-          + ", ".join(f"{name} {loss:.4f}" for name, (loss, _) in results.items())
-          + f" (standard error {results['test'][1]:.4f})")  # fmt: skip
-    names = generate(model, vocab, num_samples=num_samples, seed=config.seed, **sampling)
-    print_samples(names, data)
-    pictures += draw_tables(model, vocab, data["training"], out)
-    print(f"in {out}: model.pt, log.csv, {', '.join(pictures)}")
-    results.update(parameters=sum(p.numel() for p in model.parameters()), seconds=progress.seconds,
-                   progress=progress, samples=names)  # fmt: skip
-    return model, vocab, results
+    checkpoint = read_checkpoint(out)
+    config, source = checkpoint["config"], source or checkpoint["source"]
+    if words is None and not source:
+        raise UserError(f"the run in {out} did not read its words from a file: give them again, with -i FILE or "
+                        f"makemore.resume({str(out)!r}, words=...)")
+    words = read_words(source) if words is None else words
+    if digest(clean(words)) != checkpoint["digest"]:
+        raise UserError(f"{source or 'this list'} has other words than the run in {out}; take another -o")
+    max_steps = None if config.type == "ngram" else max_steps  # counting takes one step
+    return train(words, config, out, source=source, checkpoint=checkpoint, max_steps=max_steps, **options)
 
 
-def fit_to_data(config, words, vocab):
-    """The config with what the words decide. UserError if they are too long for its context."""
-    longest = max(map(len, words)) + 1  # and its end
-    if config.type in ("transformer", "bow") and 0 < config.block_size < longest:
-        raise UserError(f"--block-size {config.block_size} is too short: "
-                        f"the longest word and its end take {longest}")  # fmt: skip
-    block_size = longest if config.block_size == 0 else config.block_size
-    return dataclasses.replace(config, vocab_size=len(vocab), block_size=block_size)
-
-
-def describe(config, vocab, data, source, model, progress):
-    """The first lines that a run prints: device, data, model, settings."""
-    size = sum(p.numel() for p in model.parameters())
-    parts = ", ".join(f"{len(words):,} {name}" for name, words in data.items())
-    print(f"device: {device_of(model)}, {torch.get_num_threads()} threads")
-    print(f"data: {Path(source).name or 'words'}, {sum(map(len, data.values())):,} words ({parts}), "
-          f"characters: {vocab}")  # fmt: skip
-    print(f"model: {config.type}, {f'{size:,} parameters' if size else 'no parameters, only counts'}")
-    print(f"settings: {config}")
-    if progress.step:
-        print(f"resuming at step {progress.step} of {progress.end if progress.end > 0 else 'no end'}")
-        if 0 < config.max_steps != progress.end:
-            print(f"the learning rate comes down until step {config.max_steps}, "
-                  "as the run was begun, and then stays")  # fmt: skip
-
-
-class Report:
-    """The progress line: step, losses, speed, time left."""
-
-    def __init__(self, config, progress):
-        self.progress, self.vocab_size = progress, config.vocab_size
-        self.first, self.seconds, self.start = progress.step, progress.seconds, time.monotonic()
-
-    def line(self):
-        end = self.progress.end
-        step, seconds, train_loss, val_loss = self.progress.log[-1]
-        if step == 0:
-            uniform = f"ln {self.vocab_size} = {math.log(self.vocab_size):.2f}"
-            print(f"step 0: loss {val_loss:.2f} (a uniform guess: {uniform})", flush=True)
-            return
-        text = (f"step {step:>5}{f'/{end}' if end > 0 else ''}: "
-                f"train {train_loss:.4f}, validation {val_loss:.4f}")  # fmt: skip
-        done = step - self.first
-        if done:
-            text += f", {1000 * (seconds - self.seconds) / done:.1f} ms a step"
-        if done and step < end:
-            left = round((time.monotonic() - self.start) / done * (end - step))
-            text += f", {left // 60}:{left % 60:02} left"
-        print(text, flush=True)
-
-
-def print_samples(names, data):
-    """Sampled words, marked: new, or which part of the data has them."""
-    origin = {word: name for name, part in data.items() for word in part.words}
-    for mark in ("new", *data):
-        found = [name for name in names if origin.get(name, "new") == mark]
-        if found:
-            print(f"  {mark if mark == 'new' else 'in ' + mark}: "
-                  f"{', '.join(name or '(nothing)' for name in found)}")  # fmt: skip
+def train_all(words, out, values, options):
+    """Every type for the same number of steps, a folder each; then one table and one picture."""
+    values = {"max_steps": 2000} | values
+    if values["max_steps"] == -1:
+        raise UserError("--type all needs an end: give --max-steps")
+    if options.pop("diagnose"):
+        raise UserError("--diagnose takes one type, such as --type batchnorm")
+    configs, results = [], {}
+    for name in DEFAULTS:
+        fixed = ["block_size"] if Config(name, *DEFAULTS[name]).block_size in (0, 1) else []
+        configs.append(configure(name, **{k: v for k, v in values.items() if k not in fixed}))
+    prepare_folder(Path(out))
+    for config in configs:
+        print(f"\n== {config.type} ==")
+        _, _, results[config.type] = train(words, config, Path(out) / config.type, **options)
+    print(f"\n{'type':12} {'parameters':>10} {'seconds':>8} {'validation':>10} {'test':>7}  a sample")
+    for name, result in results.items():
+        print(f"{name:12} {result['parameters']:>10,} {result['seconds']:>8.1f} {result['validation'][0]:>10.4f} "
+              f"{result['test'][0]:>7.4f}  {result['samples'][0]}")
+    draw_losses({name: result["progress"] for name, result in results.items()}, Path(out) / "losses.png")
+    print(f"picture: {Path(out) / 'losses.png'}")
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Sampling
 
 
+def tokens_of(prompt, vocab):
+    """The start and the letters of a word. Raises UserError for characters that the model never saw."""
+    if "\n" in prompt:
+        raise UserError(f"a word has one line, unlike {prompt!r}; it knows {vocab}")
+    return [0, *vocab.encode(prompt).tolist()]
+
+
+def draw(logits, temperature, top_k, generator):
+    """A token for each row of logits (B, V) on the CPU, by the rules of `generate`."""
+    if top_k:
+        kept = logits.topk(min(top_k, logits.size(1)))
+        logits = torch.full_like(logits, -math.inf).scatter(1, kept.indices, kept.values)
+    if temperature == 0:
+        return logits.argmax(dim=1)
+    logits = (logits - logits.amax(dim=1, keepdim=True)).double() / temperature  # (no overflow)
+    return torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
+
+
 @torch.no_grad()
 def generate(model, vocab, prompt="", num_samples=10, temperature=1.0, top_k=None, seed=None):
     """A list of `num_samples` words that begin with `prompt`, sampled letter by letter.
 
-    temperature: 0 takes the likeliest letter, below 1 plays safe, above 1 dares more; top_k: only the k
-    likeliest. All words grow at once as rows of a batch; a row that has drawn the end leaves it. UserError
-    for a prompt with characters that the model never saw.
+    temperature: 0 takes the likeliest letter, below 1 plays safe, above 1 dares more. top_k: only the k
+    likeliest. All words grow at once, as rows of a batch; a row that has drawn the end leaves it. Raises
+    UserError for a prompt with characters that the model never saw.
     """
     was_training = model.training
     model.eval()
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
-    tokens = torch.tensor([0, *vocab.encode(prompt)]).repeat(num_samples, 1)  # (rows, t)
+    tokens = torch.tensor(tokens_of(prompt, vocab)).repeat(num_samples, 1)  # (rows, t)
     rows = torch.arange(num_samples)  # which sample a row is
-    device = device_of(model)
     names = [""] * num_samples
     for length in range(len(prompt), len(prompt) + MAX_LENGTH + 1):
-        parts = tokens[:, -model.context :].to(device).split(1000)
+        parts = tokens[:, -model.context :].to(device_of(model)).split(1000)
         logits = torch.cat([model(part)[:, -1].float().cpu() for part in parts])  # (rows, V)
-        if top_k:
-            kept = logits.topk(min(top_k, len(vocab)))
-            logits = torch.full_like(logits, -math.inf).scatter(1, kept.indices, kept.values)
-        if temperature == 0:
-            drawn = logits.argmax(dim=1)
-        else:
-            logits = (logits - logits.amax(dim=1, keepdim=True)).double() / temperature  # (no overflow)
-            drawn = torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
+        drawn = draw(logits, temperature, top_k, generator)
         ended = (drawn == 0) | (length == len(prompt) + MAX_LENGTH)
         for row, name in zip(rows[ended].tolist(), tokens[ended].tolist()):
             names[row] = vocab.decode(name[1:])
@@ -1015,269 +1048,306 @@ def generate(model, vocab, prompt="", num_samples=10, temperature=1.0, top_k=Non
     return names
 
 
+@torch.no_grad()
 def word_nll(model, vocab, word):
-    """How surprising a word is: [(letter, loss in nats), ...], the end as "." in last place."""
-    tokens = torch.tensor([[0, *vocab.encode(word), 0]], device=device_of(model))
-    x, y = tokens[:, :-1], tokens[:, 1:]
-    with torch.no_grad():
-        losses = loss_of(model(x), y, reduction="none")[0]
-    return list(zip(word + ".", losses.tolist()))
+    """How surprising a word is: [(letter, loss in nats), ...], the end as "." in last position."""
+    tokens = torch.tensor([[*tokens_of(word, vocab), 0]], device=device_of(model))
+    losses = []
+    for t in range(1, tokens.shape[1]):  # one letter after the other, so that a long word slides by
+        logits = model(tokens[:, max(0, t - model.context) : t])[:, -1:]
+        losses.append(loss_of(logits, tokens[:, t : t + 1]).item())
+    return list(zip(word + ".", losses))
+
+
+def print_words(names, data):
+    """Sampled words, marked: new, or which part of the data has them."""
+    origin = {word: f"in {name}" for name, part in data.items() for word in part.words}
+    for mark in ("new", "in training", "in validation", "in test"):
+        if found := [name or "(nothing)" for name in names if origin.get(name, "new") == mark]:
+            print(f"  {mark}: {', '.join(found)}")
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Pictures
 
 
-def figure(width=8, height=5, rows=1, columns=1):
-    """A figure and its axes; matplotlib is imported only here, since it takes a second."""
-    import matplotlib
+def new_figure(width, height):
+    """An empty figure (inches). Without pyplot, so a notebook's own plots stay as they are."""
+    from matplotlib.figure import Figure  # here, since it takes a second
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(rows, columns, figsize=(width, height), dpi=120, layout="constrained")
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
-def save_figure(fig, path):
-    """Write a picture in one piece and close it."""
-    import matplotlib.pyplot as plt
-
+def save_figure(figure, path):
+    """Write a picture in one piece."""
     picture = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # letters that the font lacks become boxes
-        fig.savefig(picture, format="png")
-    plt.close(fig)
+        warnings.simplefilter("ignore")  # characters that the font does not have become boxes
+        figure.savefig(picture, format="png")
     write_file(path, picture.getvalue())
 
 
 def draw_losses(runs, path):
-    """`runs`: {type: Progress}. One: batch loss faint, running mean, validation. Several: validation only."""
-    fig, ax = figure()
+    """`runs`: {type: Progress}. One: batch loss, its running mean, validation. Several: validation only."""
+    figure = new_figure(8, 5)
+    ax = figure.subplots()
+    best = min(progress.best_loss for progress in runs.values())
     for name, progress in runs.items():
-        losses = np.array(progress.losses)
-        steps, _, _, val = (np.array(column) for column in zip(*progress.log))
-        if len(runs) == 1 and len(losses) > 1:
-            width = max(1, len(losses) // 50)
-            ax.plot(np.arange(1, len(losses) + 1), losses, color="tab:blue", alpha=0.25, linewidth=0.5,
-                    label="batch")  # fmt: skip
+        losses, steps, validation = progress.losses, *([row[i] for row in progress.log] for i in (0, 3))
+        if len(runs) == 1 and losses:
+            width = 1 + len(losses) // 50
             mean = np.convolve(losses, np.ones(width) / width, mode="valid")
-            ax.plot(np.arange(width, len(losses) + 1), mean, color="tab:blue",
-                    label=f"mean of {width} batches")  # fmt: skip
-        if name == "ngram" and len(runs) > 1:
-            ax.axhline(val[-1], color="black", linestyle=":", label=f"{name} {val[-1]:.3f}")
-        else:
-            ax.plot(steps, val, ".-", color="tab:orange" if len(runs) == 1 else None,
-                    label="validation" if len(runs) == 1 else f"{name} {min(val):.3f}")  # fmt: skip
-    best = min(min(row[3] for row in progress.log) for progress in runs.values())
-    top = max(np.median(np.array(p.losses)[: 1 + len(p.losses) // 10]) for p in runs.values())
-    title = f"{next(iter(runs))}: loss" if len(runs) == 1 else "Validation loss of every model"
-    ax.set(xlabel="step", ylabel="loss (nats per character)",
-           ylim=(best - 0.1, max(top, best) + 0.15), title=title)  # fmt: skip
+            ax.plot(losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
+            ax.plot(range(width - 1, len(losses)), mean, color="tab:blue", label=f"mean of {width} batches")
+        style = "o" if len(losses) < 2 else ".-"  # counting takes one step
+        ax.plot(steps, validation, style, label=f"{name}: validation, {progress.best_loss:.4f} at best")
+    ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(best - 0.2, best + 1.2))
     ax.grid(alpha=0.3)
-    ax.legend(loc="upper right", ncols=1 if len(runs) == 1 else 2)
-    save_figure(fig, path)
+    ax.legend(loc="upper right")
+    save_figure(figure, path)
 
 
-def draw_tables(model, vocab, training, out):
-    """Letter pairs of a count model, or letters on a plane for a model with embeddings. Returns the names."""
-    letters = ["." if t == 0 else vocab.chars[t - 1] for t in range(len(vocab))]
-    if isinstance(model, (NGram, Bigram)):
-        x, y = training.batch(torch.arange(len(training)))
-        pairs = torch.bincount(x[y >= 0] * len(vocab) + y[y >= 0], minlength=len(vocab) ** 2)
-        pairs = pairs.view(len(vocab), -1).double()  # (letter, next letter)
-        title = "Letter pairs in the training words"
-        if isinstance(model, Bigram):
-            learned = model.table.weight.detach().cpu().double().softmax(1)
-            pairs = pairs.sum(1, keepdim=True) * learned
-            title = "Letter pairs by the learned table (expected counts)"
-        shown = pairs.sum(1).argsort(descending=True)[:40].sort().values  # forty at most stay readable
-        fig, ax = figure(11, 11)
-        ax.imshow(pairs[shown][:, shown].sqrt(), cmap="Blues")
-        for i, a in enumerate(shown):
-            for j, b in enumerate(shown):
-                dark = pairs[a, b] > pairs.max() / 4
-                ax.text(j, i, f"{letters[a]}{letters[b]}\n{pairs[a, b]:.0f}", ha="center", va="center",
-                        fontsize=7, color="white" if dark else "black", parse_math=False)  # fmt: skip
-        ax.set(xlabel="next letter", ylabel="letter", title=title)
-        ax.set_xticks(range(len(shown)), [letters[t] for t in shown])
-        ax.set_yticks(range(len(shown)), [letters[t] for t in shown])
-        save_figure(fig, Path(out) / "pairs.png")
-        return ["pairs.png"]
-    weight = model.embed.weight.detach().cpu().double()
-    centred = weight - weight.mean(0)
+def draw_pairs(model, vocab, training, path):
+    """Which letter follows which, and how often: as counted, or as a Bigram's learned table expects it."""
+    V, letters = len(vocab), [".", *vocab.chars[1:]]
+    x, y = training.batch(torch.arange(len(training)))
+    pairs = torch.bincount(x[y >= 0] * V + y[y >= 0], minlength=V * V).view(V, V).cpu().double()
+    if isinstance(model, Bigram):
+        pairs = pairs.sum(1, keepdim=True) * model.table.weight.detach().cpu().double().softmax(1)
+    shown = pairs.sum(1).argsort(descending=True)[:40].sort().values.tolist()  # forty stay readable
+    figure = new_figure(11, 11)
+    ax = figure.subplots()
+    ax.imshow(pairs[shown][:, shown].sqrt(), cmap="Blues")
+    for (i, a), (j, b) in itertools.product(enumerate(shown), repeat=2):
+        ax.text(j, i, f"{letters[a]}{letters[b]}\n{pairs[a, b]:.0f}", ha="center", va="center", fontsize=7,
+                color="white" if pairs[a, b] > pairs.max() / 4 else "black", parse_math=False)
+    ax.set(xlabel="next letter", ylabel="letter", xticks=[], yticks=[],
+           title=f"Letter pairs in the training words, {'expected' if isinstance(model, Bigram) else 'counted'}")
+    save_figure(figure, path)
+
+
+def draw_letters(model, vocab, path):
+    """The letters' vectors on a plane, their first two principal components: letters that behave alike are near."""
+    weight = model.embed.weight.detach().cpu().double()  # (V, n_embd)
+    centred = F.pad(weight - weight.mean(0), (0, 1))  # (the zeros are for vectors of one number)
     _, sizes, axes = torch.linalg.svd(centred, full_matrices=False)  # rows of `axes`: principal components
     share = 100 * sizes**2 / (sizes**2).sum()
-    points = centred @ axes[:2].T
-    fig, ax = figure(7, 7)
+    figure = new_figure(7, 7)
+    ax = figure.subplots()
+    points = (centred @ axes[:2].T).numpy()
     ax.scatter(points[:, 0], points[:, 1], s=200, color="lightblue")
-    for letter, (a, b) in zip(letters, points.tolist()):
+    for letter, (a, b) in zip("." + vocab.chars[1:], points.tolist()):
         ax.text(a, b, letter, ha="center", va="center", parse_math=False)
-    ax.set(xlabel=f"first principal component ({share[0]:.0f} % of the variance)",
-           ylabel=f"second principal component ({share[1]:.0f} %)",
-           title="The letters as the model sees them")  # fmt: skip
-    save_figure(fig, Path(out) / "letters.png")
-    return ["letters.png"]
+    ax.set(title="The letters as the model sees them", ylabel=f"second principal component ({share[1]:.0f} %)",
+           xlabel=f"first principal component ({share[0]:.0f} % of the variance)")
+    save_figure(figure, path)
 
 
 class Diagnosis:
-    """What lecture 4 looks at, for the tanh networks of lectures 3 to 6: activations and gradients of every
-    layer at the beginning and at the end, and how fast the weights move."""
+    """What lecture 4 looks at in the tanh layers: activations and gradients at the beginning and at the end of
+    a run, and in between how fast the weights move."""
 
-    def __init__(self, model, config, training):
-        self.model, self.config = model, config
-        self.batch = training.batch(torch.arange(min(256, len(training))))
-        self.weights = {name: p for name, p in model.named_parameters() if p.dim() == 2}
-        self.ratios = {name: [] for name in self.weights}  # log10 of update to weight
-        self.steps = []
-        self.looks = [("at the beginning", self.look())]
+    def __init__(self, model, training):
+        if not any(isinstance(module, nn.Tanh) for module in model.modules()):
+            raise UserError(f"--diagnose looks at tanh layers; a {type(model).__name__} has none")
+        self.model, self.batch = model, training.batch(torch.arange(min(256, len(training))))
+        self.looks = {}  # when: {layer: (activations, gradients)}
+        self.before, self.ratios = None, []  # the weights before a step, log10 of update to weight after it
 
-    def look(self):
-        """[(layer, activations, gradients), ...] of one training batch, in a twin: the run is not touched."""
-        outputs = {}
-        with torch.random.fork_rng(devices=[]):
-            twin = MODELS[self.config.type](self.config)
-            twin.load_state_dict(self.model.state_dict())
-            for name, module in twin.named_modules():
-                if isinstance(module, nn.Tanh):
-                    module.register_forward_hook(
-                        lambda module, _, output, name=name: outputs.update({name: output})
-                    )
-            x, y = self.batch
-            loss = loss_of(twin(x), y)
-        gradients = torch.autograd.grad(loss, list(outputs.values()))
-        return [
-            (name, a.detach().flatten(0, -2), g.flatten(0, -2))  # (N, channels) each
-            for (name, a), g in zip(outputs.items(), gradients)
-        ]
+    def look(self, when):
+        """Keep outputs and gradients, (N, channels), of every tanh layer for one batch, run through a copy."""
+        twin, outputs = copy.deepcopy(self.model).train(), {}
+        for name, module in twin.named_modules():
+            if isinstance(module, nn.Tanh):
+                module.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
+        x, y = self.batch
+        gradients = torch.autograd.grad(loss_of(twin(x), y), list(outputs.values()))
+        self.looks[when] = {name: [tensor.detach().flatten(0, -2).float().cpu() for tensor in pair]
+                            for name, *pair in zip(outputs, outputs.values(), gradients)}
 
-    @contextlib.contextmanager
-    def step(self, step):
-        """Around an optimizer's step: how far did it really move the weights?"""
-        before = {name: p.detach().clone() for name, p in self.weights.items()}
-        yield
-        self.steps.append(step)
-        for name, p in self.weights.items():
-            ratio = (p.detach() - before[name]).std() / before[name].std()
-            self.ratios[name].append(math.log10(ratio.item() + 1e-12))
+    def measure(self):
+        """Between two steps: how far has the last one moved the weights?"""
+        weights = {name: p.detach().clone() for name, p in self.model.named_parameters() if p.dim() == 2}
+        if self.before:
+            moved = [(p - self.before[name]).std() / self.before[name].std() for name, p in weights.items()]
+            self.ratios.append([math.log10(ratio.item() + 1e-12) for ratio in moved])
+        self.before = weights
 
-    def finish(self, out):
-        """Print the numbers and draw diagnose.png; returns its name."""
-        self.looks.append(("at the end", self.look()))
-        fig, axes = figure(10, 9, 3, 2)
-        for column, (when, layers) in enumerate(self.looks):
+    def finish(self, path):
+        """Print the numbers and draw them."""
+        figure = new_figure(10, 9)
+        axes = figure.subplot_mosaic([[0, 1], [2, 3], ["updates", "updates"]])
+        for column, (when, layers) in enumerate(self.looks.items()):
             print(f"diagnosis {when}:")
-            for name, activation, gradient in layers:
-                saturated = 100 * (activation.abs() > 0.97).float().mean().item()
-                dead = int((activation.abs() > 0.97).all(dim=0).sum())
-                print(f"  {name:10} activations: mean {activation.mean():+.2f}, std {activation.std():.2f}, "
-                      f"saturated {saturated:5.2f} %, dead units {dead}; "
-                      f"gradients: mean {gradient.mean():+.1e}, std {gradient.std():.1e}")  # fmt: skip
-                for ax, values, label in (
-                    (axes[0, column], activation, f"{name}: {saturated:.1f} % saturated, {dead} dead"),
-                    (axes[1, column], gradient, f"{name}: std {gradient.std():.1e}"),
-                ):
-                    density, edges = torch.histogram(values.cpu().float(), 100, density=True)
-                    ax.plot(edges[:-1], density, label=label)
-            axes[0, column].set(xlabel="tanh output", ylabel="density", title=f"Activations {when}")
-            axes[1, column].set(xlabel="derivative of the loss by it", ylabel="density",
-                                title=f"Gradients {when}")  # fmt: skip
-            axes[1, column].ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
-            axes[0, column].legend(fontsize=8)
-            axes[1, column].legend(fontsize=8)
-        grid = axes[2, 0].get_gridspec()
-        for ax in axes[2]:
-            ax.remove()
-        ax = fig.add_subplot(grid[2, :])
-        for name, ratios in self.ratios.items():
-            ax.plot(self.steps, ratios, linewidth=0.8, label=name)
-            if ratios:
-                print(f"  {name:18} update to weight, log10: first {ratios[0]:+.2f}, "
-                      f"median {np.median(ratios):+.2f}, last {ratios[-1]:+.2f}")  # fmt: skip
-        ax.axhline(-3, color="black", linestyle="--", label="a good order of magnitude: -3")
-        ax.set(xlabel="step", ylabel="log10(std of update / std of weight)",
-               title="How fast the weights move")  # fmt: skip
-        ax.legend(fontsize=8, ncols=3)
-        save_figure(fig, Path(out) / "diagnose.png")
-        return ["diagnose.png"]
+            for name, tensors in layers.items():
+                saturated = tensors[0].abs() > 0.97
+                share, dead = 100 * saturated.float().mean(), int(saturated.all(dim=0).sum())
+                print(f"  {name:10} {share:5.2f} % saturated, {dead} dead units", end="")
+                for row, (kind, values) in enumerate(zip(("activations", "gradients"), tensors)):
+                    print(f"; {kind}: mean {values.mean():+.1e}, std {values.std():.1e}", end="\n" * row)
+                    density, edges = torch.histogram(values, 100, density=True)
+                    axes[2 * row + column].plot(edges[:-1], density, label=f"{name}: std {values.std():.1e}")
+                    axes[2 * row + column].set(title=f"{kind} {when}", ylabel="density")
+        for name, ratios in zip(self.before, zip(*self.ratios)):
+            axes["updates"].plot(ratios, linewidth=0.8, label=name)
+            print(f"  {name:18} update to weight, log10: first {ratios[0]:+.2f}, "
+                  f"median {np.median(ratios):+.2f}, last {ratios[-1]:+.2f}")
+        axes["updates"].axhline(-3, color="black", linestyle="--", label="a good order of magnitude: -3")
+        axes["updates"].set(xlabel="step", ylabel="log10(std of update / std of weight)")
+        for ax in axes.values():
+            ax.legend(fontsize=8)
+        save_figure(figure, path)
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Machinery: files, checkpoints, errors, arguments. To understand the models you can stop here.
-
-HERE = Path(__file__).resolve().parent
-
-
-def find_file(name):
-    """A path as it is; a bare file name in the working directory, beside this script, and in data/."""
-    places = [Path.cwd(), HERE, HERE.parent / "data"]
-    if Path(name).name != str(name):
-        if not os.path.exists(name):
-            raise UserError(f"{name}: no such file")
-        return Path(name)
-    for place in places:
-        if os.path.exists(place / name):
-            return place / name
-    raise UserError(f"{name}: no such file; looked in the working directory ({places[0]}), beside the script "
-                    f"({places[1]}) and in data/ ({places[2]})")  # fmt: skip
+# Machinery: the run between two steps, files, checkpoints, the command line. To understand the models you can
+# stop here. gpt.py has the same.
 
 
-def read_words(name):
-    """The words of a UTF-8 text file, one a line, whitespace around them removed. UserError if it is none."""
-    path = find_file(name)
-    if path.is_dir():
-        raise UserError(f"{name} is a directory; give a text file with one word a line")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{name}: {error.strerror}") from None
-    if not content:
-        raise UserError(f"{name} is empty; give a text file with one word a line")
-    if b"\0" in content:
-        raise UserError(f"{name} is a binary file (byte 0 at offset {content.index(0)}); "
-                        "give a UTF-8 text file")  # fmt: skip
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name} is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}; "
-                        "convert it first, for instance with iconv") from None  # fmt: skip
-    words = [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
-    words = [word for word in words if word]
-    if not words:
-        raise UserError(f"{name} has only blank lines; give a text file with one word a line")
-    return words
+class Run:
+    """All that happens between two steps: evaluate, keep the best weights, save, report, sample, stop.
+
+    `for step in run` gives the steps that are left; the loop puts the loss of its batch into `run.loss`.
+    Ctrl-C ends the loop between two steps, when all is saved. `facts` go into the checkpoint as they are.
+    """
+
+    def __init__(self, out, config, model, optimizers, checkpoint, max_steps, facts, evaluate, sample, diagnosis):
+        self.out, self.config, self.model, self.optimizers = Path(out), config, model, optimizers
+        self.facts, self.evaluate, self.sample, self.diagnosis = facts, evaluate, sample, diagnosis
+        self.progress = restore(checkpoint, model, optimizers) if checkpoint else Progress(end=config.max_steps)
+        self.progress.end = max_steps or self.progress.end
+        self.first, self.stopped = self.progress.step, False
+        if 0 < self.progress.end < self.first:
+            raise UserError(f"--max-steps {max_steps} is the total, and the run is at step {self.first} already")
+
+    def describe(self, data):
+        """Print the first lines of a run."""
+        end, size = self.progress.end, size_of(self.model)
+        print(f"device: {device_of(self.model)}, {torch.get_num_threads()} threads\ndata: {data}")
+        print(f"model: {self.config.type}, {f'{size:,} parameters' if size else 'no parameters, only counts'}")
+        print(f"settings: {self.config}")
+        if self.first:
+            print(f"resuming at step {self.first} of {end if end > 0 else 'no end'}; the learning rate comes down "
+                  f"until step {self.config.max_steps}, as the run was begun" * (end != self.config.max_steps > 0))
+
+    def __enter__(self):
+        if not self.first:
+            prepare_folder(self.out)
+        if self.diagnosis:
+            self.diagnosis.look("at the beginning")
+        self.handler = None
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
+            self.handler = signal.signal(signal.SIGINT, self.on_ctrl_c)
+        self.saved = self.shown = time.monotonic()
+        return self
+
+    def __exit__(self, *_):
+        if self.handler:
+            signal.signal(signal.SIGINT, self.handler)
+
+    def on_ctrl_c(self, *_):
+        """The first Ctrl-C waits for the end of the step, the second does not."""
+        if self.stopped:
+            raise KeyboardInterrupt
+        self.stopped = True
+
+    def __iter__(self):
+        progress, config = self.progress, self.config
+        self.model.train()
+        while True:
+            step = progress.step
+            if step % config.eval_interval == 0 or step == progress.end:
+                self.look()
+            if self.stopped or step == progress.end:
+                return
+            if self.diagnosis:
+                self.diagnosis.measure()
+            torch.manual_seed(config.seed * 1_000_003 + step)  # for dropout; so no random state is stored
+            start = time.perf_counter()
+            yield step
+            progress.seconds += time.perf_counter() - start
+            progress.step += 1
+            progress.losses.append(self.loss)
+            self.check_finite(self.loss)
+            if self.stopped or time.monotonic() - self.saved > 15:
+                self.save()
+            if sys.stdout and sys.stdout.isatty() and time.monotonic() - self.shown > 0.2:
+                print(f"{self.status(f'batch loss {self.loss:.4f}'):64}", end="\r", flush=True)  # the live line
+                self.shown = time.monotonic()
+
+    def look(self):
+        """Evaluate, keep the best weights, save, report; every fourth time show samples too."""
+        progress, step = self.progress, self.progress.step
+        if progress.log and progress.log[-1][0] == step:
+            return  # before a resume
+        training, validation = self.evaluate()
+        self.check_finite(validation)
+        progress.log.append((step, progress.seconds, training, validation))
+        if validation < progress.best_loss:
+            progress.best_step, progress.best_loss = step, validation
+            progress.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
+        self.save()
+        if step == 0:
+            V = self.config.vocab_size
+            print(f"step 0: loss {validation:.2f} (a uniform guess: ln {V} = {math.log(V):.2f})", flush=True)
+        else:
+            print(self.status(f"train {training:.4f}, validation {validation:.4f}"), flush=True)
+        if step % (4 * self.config.eval_interval) == 0 and 0 < step != progress.end:
+            self.sample(step)
+
+    def status(self, losses):
+        """A line of progress: step, losses, time of a step, time left."""
+        step, end, pace = self.progress.step, self.progress.end, self.progress.seconds / self.progress.step
+        left = round(pace * (end - step))
+        return (f"step {step:>5}{f'/{end}' * (end > 0)}: {losses}, {1000 * pace:.1f} ms a step"
+                + f", {left // 60}:{left % 60:02} left" * (left > 0))
+
+    def check_finite(self, loss):
+        """UserError with status 1 if the loss is no longer finite; the last checkpoint is from before that."""
+        if not math.isfinite(loss):
+            raise UserError(f"training diverged at step {self.progress.step}: the loss is not finite; the last "
+                            f"good checkpoint is kept in {self.out}; try a smaller --learning-rate", status=1)
+
+    def save(self):
+        """Write model.pt, all that resuming, sampling and `load` need, in plain types; and log.csv."""
+        weights, content = self.model.state_dict(), io.BytesIO()
+        self.check_finite(sum(value.sum().item() for value in weights.values()))
+        torch.save({
+            "format": FORMAT, "config": vars(self.config), "threads": torch.get_num_threads(), **self.facts,
+            "progress": vars(self.progress), "model": weights,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }, content)
+        write_file(self.out / "model.pt", content.getvalue())
+        rows = [f"{step},{seconds:.3f},{a:.6f},{b:.6f}\n" for step, seconds, a, b in self.progress.log]
+        write_file(self.out / "log.csv", "".join(["step,seconds,train_loss,val_loss\n", *rows]).encode())
+        self.saved = time.monotonic()
+
+    def finish(self):
+        """Draw the losses, give the model its best weights, return the Progress. After Ctrl-C end here."""
+        draw_losses({self.config.type: self.progress}, self.out / "loss.png")
+        if self.stopped:
+            print(f"stopped after step {self.progress.step}; all is saved; the same command with --resume goes on "
+                  f"(in Python: makemore.resume({str(self.out)!r}))")
+            raise KeyboardInterrupt
+        if self.diagnosis:
+            self.diagnosis.measure()
+            self.diagnosis.look("at the end")
+        self.model.load_state_dict(self.progress.best)
+        self.model.eval()
+        return self.progress
 
 
-def clean(words):
-    """Without words that are too long and without duplicates, so no word is in two splits; both are said."""
-    kept = [word for word in words if len(word) <= MAX_LENGTH]
-    if len(kept) < len(words):
-        left_out = len(words) - len(kept)
-        print(f"makemore: warning: {left_out} line(s) of more than {MAX_LENGTH} characters left out",
-              file=sys.stderr)  # fmt: skip
-    unique = list(dict.fromkeys(kept))
-    if len(unique) < len(kept):
-        print(f"{len(kept) - len(unique):,} duplicates dropped")
-    if len(unique) < 10:
-        raise UserError(f"only {len(unique)} different words; "
-                        "at least 10 are needed to train, validate and test")  # fmt: skip
-    return unique
+def device_of(model):
+    return next(iter(model.state_dict().values())).device
 
 
-def pick_device(name):
-    """`auto` is the GPU if there is one. UserError if the device cannot be used."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        probe = torch.zeros(1, device=name)
-        probe.item()
-        return probe.device
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
+def size_of(model):
+    return sum(p.numel() for p in model.parameters())
 
 
 def write_file(path, content):
-    """Replace a file in one piece: whoever kills us leaves the old one or the new one, never a half."""
-    temporary = Path(f"{path}.tmp")
+    """Replace a file in one piece: if we are killed, the old one or the new one is there, never a half."""
+    temporary = Path(f"{path}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as f:
             f.write(content)
@@ -1287,158 +1357,70 @@ def write_file(path, content):
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise UserError(f"cannot write {path}: {error.strerror}; the file that was there is kept",
-                        status=1) from None  # fmt: skip
+        raise UserError(f"cannot write {path}: {error.strerror}", status=1) from None
 
 
 def prepare_folder(out):
     """Make the folder; what an earlier run left in it moves aside, model.pt to model.1.pt and so on."""
-    out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        names = ["model.pt", "log.csv", "loss.png", "diagnose.png", "pairs.png", "letters.png", "losses.png"]
-        old = [out / name for name in names if (out / name).exists()]
-        n = 1
-        while any((path.with_suffix(f".{n}{path.suffix}")).exists() for path in old):
-            n += 1
-        for path in old:
-            path.rename(path.with_suffix(f".{n}{path.suffix}"))
+        old = [path for path in map(out.joinpath, FILES) if path.exists()]
+        aside = ([path.with_suffix(f".{n}{path.suffix}") for path in old] for n in itertools.count(1))
+        new = next(paths for paths in aside if not any(path.exists() for path in paths))
+        for path, free in zip(old, new):
+            path.rename(free)
+            print(f"moved aside: {path} to {free.name}")
     except OSError as error:
         raise UserError(f"cannot use {out} as the output folder: {error.strerror}") from None
-    if old:
-        print(f"{out} was in use; moved aside: "
-              f"{', '.join(f'{p.name} to {p.stem}.{n}{p.suffix}' for p in old)}")  # fmt: skip
-
-
-def save_checkpoint(out, config, vocab, words, source, progress, model, optimizers):
-    """model.pt: all that resuming, sampling and `load` need, in plain types; and log.csv."""
-    content = io.BytesIO()
-    state = {
-        "format": "makemore 1", "config": vars(config), "chars": vocab.chars, "words": "\n".join(words),
-        "source": source, "threads": torch.get_num_threads(), "progress": vars(progress),
-        "model": model.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-        "rng": torch.get_rng_state(),
-    }  # fmt: skip
-    torch.save(state, content)
-    write_file(Path(out) / "model.pt", content.getvalue())
-    rows = [f"{step},{seconds:.3f},{a:.6f},{b:.6f}\n" for step, seconds, a, b in progress.log]
-    write_file(Path(out) / "log.csv", "".join(["step,seconds,train_loss,val_loss\n", *rows]).encode())
 
 
 def read_checkpoint(out):
-    """The content of model.pt in a folder. UserError if there is none or it is damaged or foreign."""
+    """The content of model.pt in a folder. Raises UserError if there is none, or it is damaged or foreign."""
     path = Path(out) / "model.pt"
-    if not os.path.isfile(path):
-        raise UserError(f"no checkpoint: {path} does not exist; "
-                        "train first, without --resume and --sample-only")  # fmt: skip
+    if not path.exists():
+        raise UserError(f"no checkpoint: {path} does not exist; train first, without --resume and --sample-only")
     try:
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        if not isinstance(checkpoint, dict) or checkpoint["format"] != "makemore 1":
-            raise ValueError
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu") if zipfile.is_zipfile(path) else {}
+        if (found := checkpoint["format"]) == FORMAT:
+            [checkpoint[name] for name in ("chars", "source", "digest", "threads", "model", "optimizers")]
+            return checkpoint | {"config": Config(**checkpoint["config"]), "progress": Progress(**checkpoint["progress"])}
+        problem = f"is a checkpoint of {found}, and this is {FORMAT}; train anew, with another -o"
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
-        raise UserError(f"{path} is damaged, or no checkpoint of makemore") from None
-    return checkpoint
+        problem = "is damaged, or not a checkpoint"
+    raise UserError(f"{path} {problem}")
 
 
 def load(out, device="cpu"):
     """(model, vocab) of a trained model: the weights of the best validation loss, ready for evaluation."""
-    return from_checkpoint(read_checkpoint(out), device)
-
-
-def from_checkpoint(checkpoint, device):
-    config = Config(**checkpoint["config"])
+    checkpoint = read_checkpoint(out)
+    config = checkpoint["config"]
+    if config.type not in MODELS:
+        raise UserError(f"the model in {out} is of the type {config.type!r}; put its class into MODELS first")
     model = MODELS[config.type](config)
-    model.load_state_dict(checkpoint["progress"]["best"])
-    return model.to(device).eval(), Vocab(checkpoint["chars"])
-
-
-def words_of(checkpoint, given=None):
-    """The words of an earlier run. UserError if the file they came from, or the `given` one, has others."""
-    words, source = checkpoint["words"].split("\n"), given or checkpoint["source"]
-    if not given:
-        try:
-            find_file(source)
-        except UserError:
-            return words  # the file is gone, but the checkpoint has them
-    if clean(read_words(source)) != words:
-        raise UserError(f"{source} does not hold the words that the run in the checkpoint was started with; "
-                        "start a new run with another -o")  # fmt: skip
-    return words
+    model.load_state_dict(checkpoint["progress"].best)
+    return model.to(device).eval(), Vocab("", first=checkpoint["chars"])
 
 
 def restore(checkpoint, model, optimizers):
-    """Put all back as it was at the checkpoint: weights, optimizers, random state; returns the Progress.
+    """Put weights and optimizers back as they were, return the Progress.
 
-    UserError for another number of threads: a sum that is split among others is rounded differently.
+    UserError for another number of threads: a sum that is split in another way is rounded differently.
     """
-    threads = checkpoint["threads"]
-    if device_of(model).type == "cpu" and threads != torch.get_num_threads():
-        raise UserError(f"the run was started with {threads} threads, here are {torch.get_num_threads()}: "
-                        f"an exact resume needs OMP_NUM_THREADS={threads}")  # fmt: skip
+    before, now = checkpoint["threads"], torch.get_num_threads()
+    if device_of(model).type == "cpu" and before != now:
+        raise UserError(f"the run was started with {before} threads, here are {now}; set OMP_NUM_THREADS={before}")
     model.load_state_dict(checkpoint["model"])
     for optimizer, state in zip(optimizers, checkpoint["optimizers"]):
         optimizer.load_state_dict(state)
-    torch.set_rng_state(checkpoint["rng"])
-    return Progress(**checkpoint["progress"])
+    return checkpoint["progress"]
 
 
-def check_finite(values, step, out):
-    """UserError with status 1 if a loss or a weight is no longer a finite number."""
-    if not all(torch.as_tensor(value).isfinite().all() for value in values):
-        raise UserError(f"training diverged at step {step}: the loss is not a number; "
-                        f"the last good checkpoint is kept in {out}; "
-                        "try a smaller --learning-rate", status=1)  # fmt: skip
-
-
-@contextlib.contextmanager
-def hold_ctrl_c():
-    """Inside, the first Ctrl-C only fills the list that this gives, so that no step is cut in two."""
-    pressed = []
-
-    def on_press(*_):
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(True)
-
-    before = signal.signal(signal.SIGINT, on_press)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def command():
-    """How the user called us, for messages that say how to go on."""
-    name = Path(sys.argv[0]).name
-    return f"python {shlex.quote(sys.argv[0])}" if name.endswith(".py") else "makemore"
-
-
-def train_all(words, source, args, values, sampling):
-    """Every type for the same number of steps, a folder each; then one table and one picture."""
-    max_steps = values.pop("max_steps", 2000)
-    if max_steps == -1:
-        raise UserError("--type all needs an end: give --max-steps")
-    if args.diagnose:
-        raise UserError("--diagnose takes one type: mlp, batchnorm, ninja or wavenet")
-    configs = []
-    for name in MODELS:
-        fitting = dict(values)
-        if DEFAULTS[name][COLUMNS.index("block_size")] in (0, 1):  # it sees the whole word, or one letter
-            fitting.pop("block_size", None)
-        configs.append(configure(name, max_steps=max_steps, **fitting))
-    prepare_folder(args.work_dir)
-    runs = {}
-    for config in configs:
-        print(f"\n== {config.type} ==")
-        _, _, runs[config.type] = train(words, config, Path(args.work_dir) / config.type, device=args.device,
-                                        source=source, **sampling)  # fmt: skip
-    print(f"\n{'type':12} {'parameters':>10} {'seconds':>8} {'validation':>10} {'test':>7}  a sample")
-    for name, run in runs.items():
-        print(f"{name:12} {run['parameters']:>10,} {run['seconds']:>8.1f} {run['validation'][0]:>10.4f} "
-              f"{run['test'][0]:>7.4f}  {run['samples'][0]}")  # fmt: skip
-    path = Path(args.work_dir) / "losses.png"
-    draw_losses({name: run["progress"] for name, run in runs.items()}, path)
-    print(f"picture: {path}")
+def check_same(values, config):
+    """UserError if a flag contradicts the settings of an earlier run."""
+    for name, value in values.items():
+        known = getattr(config, name)
+        if value is not None and known not in (None, value):
+            raise UserError(f"--{name.replace('_', '-')} {value} contradicts the run in the folder, which has {known}")
 
 
 class Parser(argparse.ArgumentParser):
@@ -1448,32 +1430,30 @@ class Parser(argparse.ArgumentParser):
 
 def parse_arguments(argv):
     parser = Parser(prog="makemore", description="A file of words in, more words like them out.",
-                    epilog="What is not given has the default of the type: "
-                           "the table DEFAULTS in makemore.py.")  # fmt: skip
+                    epilog="The defaults of a type are in the table DEFAULTS of makemore.py.")
     whole, real = {"type": int, "metavar": "N"}, {"type": float, "metavar": "X"}
     add = parser.add_argument_group("files and what to do").add_argument
     add("-i", "--input-file", metavar="FILE", help="words, one a line (default: names.txt)")
-    add("-o", "--work-dir", metavar="DIR", default="out",
-        help="for model.pt, log.csv, pictures (default: out)")  # fmt: skip
+    add("-o", "--work-dir", metavar="DIR", default=DEFAULT_OUT, help=f"its folder (default: {DEFAULT_OUT})")
     add("--resume", action="store_true", help="go on with the run in the folder")
     add("--sample-only", action="store_true", help="only sample from the model in the folder")
-    add("--diagnose", action="store_true",
-        help="look into the tanh networks: activations, gradients, updates")  # fmt: skip
+    add("--diagnose", action="store_true", help="look into the tanh layers: activations, gradients, updates")
+    add("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
     add = parser.add_argument_group("sampling").add_argument
     add("--num-samples", **whole, default=20, help="how many words (default: 20)")
     add("--prompt", metavar="TEXT", default="", help="how the words begin")
     add("--temperature", **real, default=1.0, help="0: always the likeliest letter; 1: as learned (default)")
-    add("--top-k", **whole, default=-1, help="draw from the N likeliest letters only (default: -1, all)")
+    add("--top-k", **whole, help="draw from the N likeliest letters only (default: all)")
     add = parser.add_argument_group("model").add_argument
     add("--type", choices=[*MODELS, "all"], metavar="TYPE",
-        help=f"{', '.join(MODELS)} (default: transformer); all: every type, one table")  # fmt: skip
+        help=f"{', '.join(MODELS)} (default: transformer); all: every type, one table")
     add("--block-size", **whole, help="context in letters")
     add("--n-layer", **whole, help="number of layers")
     add("--n-head", **whole, help="number of attention heads")
     add("--n-embd", **whole, help="channels of a letter's vector")
     add("--n-embd2", **whole, help="channels elsewhere: hidden layers, states")
     add = parser.add_argument_group("training").add_argument
-    add("--max-steps", **whole, help="steps in total, also when resuming; -1: for ever")
+    add("--max-steps", **whole, help="steps in total, also when resuming; -1: no end")
     add("-b", "--batch-size", **whole, help="words in a batch")
     add("-l", "--learning-rate", **real, help="its peak")
     add("-w", "--weight-decay", **real, help="how fast weights shrink, relative to the learning rate")
@@ -1483,75 +1463,63 @@ def parse_arguments(argv):
     return parser.parse_args(argv)
 
 
-def run(args):
-    """What the arguments ask for."""
-    names = ("block_size", "n_layer", "n_head", "n_embd", "n_embd2",
-             "max_steps", "batch_size", "learning_rate", "weight_decay", "seed")  # fmt: skip
-    values = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    if args.num_samples < 1:
-        raise UserError(f"--num-samples must be at least 1, not {args.num_samples}")
-    if args.top_k < 1 and args.top_k != -1:
-        raise UserError(f"--top-k must be at least 1, not {args.top_k}")
-    if not 0 <= args.temperature < math.inf:
-        raise UserError(f"--temperature must be a number from 0 up, not {args.temperature}")
-    sampling = {"prompt": args.prompt, "temperature": args.temperature, "num_samples": args.num_samples,
-                "top_k": args.top_k if args.top_k > 0 else None}  # fmt: skip
-    if not (args.resume or args.sample_only):
-        name = args.input_file or "names.txt"
-        words, source = read_words(name), str(find_file(name).resolve())
-        if args.type == "all":
-            return train_all(words, source, args, values, sampling)
-        config = configure(args.type or "transformer", **values)
-        train(words, config, args.work_dir, device=args.device, source=source,
-              diagnose=args.diagnose, **sampling)  # fmt: skip
-        return
-    if args.type == "all":
-        raise UserError("--resume and --sample-only take one model: give its folder, such as -o out/mlp")
-    checkpoint = read_checkpoint(args.work_dir)
-    config = Config(**checkpoint["config"])
-    if args.type not in (None, config.type):
-        raise UserError(f"the checkpoint in {args.work_dir} is of type {config.type}, not {args.type}")
-    seed = values.pop("seed", None) if args.sample_only else None
-    check_seed(seed or 0)
-    max_steps = values.pop("max_steps", None)
-    if config.type == "ngram":
-        max_steps = None  # counting takes one step
-    if max_steps is not None and max_steps < 1 and max_steps != -1:
-        raise UserError(f"--max-steps must be at least 1 (or -1, for ever), not {max_steps}")
-    for name, value in values.items():
-        if getattr(config, name) not in (None, value):
-            raise UserError(f"--{name.replace('_', '-')} {value} contradicts the checkpoint, which has "
-                            f"{getattr(config, name)}; leave it out or start a new run")  # fmt: skip
+def execute(args):
+    """Do what the arguments ask for."""
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    check_limits(given)
+    values = {name: given[name] for name in given.keys() & LIMITS.keys() - {"num_samples", "temperature", "top_k"}}
+    sampling = {name: getattr(args, name) for name in ("prompt", "temperature", "num_samples", "top_k")}
+    if args.sample_only and (args.resume or args.max_steps):
+        raise UserError("--sample-only cannot be combined with --resume or --max-steps")
     if args.sample_only:
-        model, vocab = from_checkpoint(checkpoint, pick_device(args.device))
-        print("\n".join(generate(model, vocab, seed=seed, **sampling)))
+        sample_only(args, values, sampling)
         return
-    words = words_of(checkpoint, args.input_file)
-    train(words, config, args.work_dir, device=args.device, source=checkpoint["source"],
-          checkpoint=checkpoint, max_steps=max_steps, diagnose=args.diagnose, **sampling)  # fmt: skip
+    options = {"device": args.device, "diagnose": args.diagnose, **sampling}
+    words, name = None, args.input_file or "names.txt"
+    if args.input_file or not args.resume:
+        words, options["source"] = read_words(name), str(find_file(name).resolve())
+    if args.resume:
+        max_steps = values.pop("max_steps", None)
+        check_same({"type": args.type} | values, read_checkpoint(args.work_dir)["config"])
+        resume(args.work_dir, words, max_steps=max_steps, **options)
+    elif args.type == "all":
+        train_all(words, args.work_dir, values, options)
+    else:
+        train(words, configure(args.type or "transformer", **values), args.work_dir, **options)
+
+
+def sample_only(args, values, sampling):
+    """Print words, one a line. If the file of the data is there, its words are marked with the part they are in."""
+    seed, checkpoint = values.pop("seed", None), read_checkpoint(args.work_dir)
+    check_same({"type": args.type} | values, checkpoint["config"])
+    model, vocab = load(args.work_dir, pick_device(args.device))
+    names, origin = generate(model, vocab, seed=seed, **sampling), {}
+    with contextlib.suppress(UserError):
+        words = clean(read_words(args.input_file or checkpoint["source"]))
+        if digest(words) == checkpoint["digest"]:
+            origin = {word: f"\tin {name}" for name, part in split(words).items() for word in part}
+    print("\n".join(name + origin.get(name, "") for name in names))
 
 
 def main(argv=None):
-    """The command line; returns the exit status."""
+    """The command line. Returns None, or the exit status of what went wrong."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # letters the terminal lacks are no reason to stop
     try:
-        run(parse_arguments(argv))
-        sys.stdout.flush()
+        execute(parse_arguments(argv))
+        print(end="", flush=True)
     except UserError as error:
         print(f"makemore: {error}", file=sys.stderr)
         return error.status
     except BrokenPipeError:  # as in `makemore ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:  # the terminal or the file that our lines go to is gone
-        print(f"makemore: cannot write the output: {error.strerror}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         return 130
-    return 0
+    except SystemExit:  # --help and --version have printed what they know
+        pass
+    return None
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
-"""Figures of gpt: `python tests/benchmark.py gpt` (about nine minutes; let the machine do nothing else).
+"""Figures of gpt: `python tests/benchmark.py gpt` (about four minutes; let the machine do nothing else).
 
 The textbook GPT-2 block, trained as nanoGPT's README trains on a CPU (4 layers, 4 heads, 128 channels,
 context 64, batch 12, 2,000 steps, AdamW at 1e-3 with cosine decay), beside gpt.py for the same seconds of
-training on the same text; then the share of the machine's matrix products that gpt.py reaches, and generation
-with and without its cache.
+training on the same text.
 """
 import contextlib
-import functools
 import io
 import math
 import sys
@@ -114,82 +112,28 @@ def train_textbook(training, validation, vocab_size, steps=2000):
     return rows
 
 
-def train_ours(vocab, tokens, seconds, folder):
+def train_ours(text, seconds, folder):
     """[(step, seconds, validation loss), ...] of a run of gpt.py, as many steps as fit into the seconds."""
-    config = gpt.configure("cpu", vocab_size=len(vocab))
     with contextlib.redirect_stdout(io.StringIO()):
-        _, _, trial = gpt.train(vocab, tokens, gpt.configure("cpu", max_steps=48), folder, device="cpu")
-        config.max_steps = max(12, round(seconds * trial.step / trial.seconds))
-        model, _, progress = gpt.train(vocab, tokens, config, folder, device="cpu")
-    return model, config, [(step, seconds, val) for step, seconds, _, val in progress.log]
-
-
-def peak_rate():
-    """Floating-point operations a second of the machine's matrix products, float32."""
-    a, b = torch.randn(2, 1024, 1024)
-    times = []
-    for _ in range(30):
-        start = time.perf_counter()
-        a @ b
-        times.append(time.perf_counter() - start)
-    return 2 * 1024**3 / sorted(times)[len(times) // 2]
-
-
-def operations(config):
-    """Floating-point operations of the matrix products in a step: forward and, twice as many, backward."""
-    tokens, C = config.batch_size * config.block_size, config.n_embd
-    weights = config.n_layer * 12 * C * C + C * config.vocab_size
-    scores = config.n_layer * C * config.block_size  # two products, each (T, T) table half empty
-    orthogonalization = config.n_layer * 5 * sum(
-        2 * (2 * min(m) ** 2 * max(m)) + 2 * min(m) ** 3 for m in ((3 * C, C), (C, C), (4 * C, C), (C, 4 * C))
-    )
-    return 6 * tokens * weights + 6 * tokens * scores + orthogonalization
-
-
-def characters_a_second(config, cached, count):
-    model, vocab = gpt.GPT(config).eval(), gpt.Vocab("".join(map(chr, range(33, 33 + config.vocab_size))))
-    prompt = "".join(vocab.chars[i % len(vocab)] for i in range(config.block_size))  # the context is full
-    start = time.perf_counter()
-    gpt.generate(model, vocab, prompt=prompt, max_new_tokens=count, seed=0, cached=cached)
-    return count / (time.perf_counter() - start)
-
-
-def first_below(rows, loss):
-    return next((seconds for _, seconds, value in rows if value < loss), math.inf)
+        trial = gpt.train(text, gpt.configure("cpu", max_steps=30), folder, device="cpu").results["progress"]
+        steps = max(12, round(seconds * trial.step / trial.seconds))
+        run = gpt.train(text, gpt.configure("cpu", max_steps=steps), folder, device="cpu").results["progress"]
+    return [(step, seconds, validation) for step, seconds, _, validation in run.log]
 
 
 def main():
-    say = functools.partial(print, flush=True)
-    config = gpt.configure("cpu")
-    bfloat16 = gpt.bfloat16_pays(torch.device("cpu"), config.n_embd)
-    say(f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"{torch.backends.cpu.get_cpu_capability()}; "
-        f"gpt.py trains in {'bfloat16' if bfloat16 else 'float32'}, "
-        "the textbook in float32")  # fmt: skip
-    vocab, tokens, _ = gpt.read_text("tinyshakespeare.txt")
-    training, validation = gpt.split(tokens, 64)
-    textbook = train_textbook(training, validation, len(vocab))
-    total, best = textbook[-1][1], min(loss for _, _, loss in textbook)
-    say(f"textbook: {total:.0f} s of training, {1000 * total / 2000:.1f} ms a step, best {best:.3f}")
+    precision = gpt.precision_of(torch.device("cpu"))
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; gpt.py in {precision}, the textbook in float32")
+    text = gpt.read_file("tinyshakespeare.txt")
+    vocab = gpt.Vocab(text)
+    parts = gpt.split(vocab.encode(text), 64)
+    textbook = train_textbook(parts["training"], parts["validation"], len(vocab))
+    total = textbook[-1][1]
     with tempfile.TemporaryDirectory() as folder:
-        _, config, ours = train_ours(vocab, tokens, total, folder)
-        say("\n| seconds, textbook / gpt.py | textbook GPT-2 block | gpt.py |\n|---:|---:|---:|")
-        for (_, seconds, loss), (_, own_seconds, own_loss) in zip(textbook, ours[1:]):
-            say(f"| {seconds:.0f} / {own_seconds:.0f} | {loss:.3f} | {own_loss:.3f} |")
-        say(f"\ngpt.py is below the textbook's best after {first_below(ours, best):.0f} s of this run")
-        for seconds in (total / 5, 60):
-            _, _, rows = train_ours(vocab, tokens, seconds, folder)
-            say(f"a run of its own of {rows[-1][1]:.1f} s ends at {rows[-1][2]:.3f}")
-
-    step, seconds, _ = ours[-1]
-    rate, peak = operations(config) * step / seconds, peak_rate()
-    say(f"\nmatrix products: {peak / 1e9:.0f} GFLOP/s at best in float32; training does "
-        f"{rate / 1e9:.0f} GFLOP/s, {rate / peak:.0%}; {1000 * seconds / step:.1f} ms a step")  # fmt: skip
-    say("\n| generation, one text | with the cache | without | ratio |\n|---|---:|---:|---:|")
-    large = gpt.configure("cpu", n_layer=4, n_embd=256, block_size=256, vocab_size=len(vocab))
-    for name, settings in (("the default model", config), ("4 layers, 256 channels, context 256", large)):
-        fast, slow = characters_a_second(settings, True, 400), characters_a_second(settings, False, 60)
-        say(f"| {name} | {fast:.0f} characters a second | {slow:.0f} | {fast / slow:.1f} |")
+        for name, rows in (("textbook GPT-2 block", textbook), ("gpt.py", train_ours(text, total, folder))):
+            print(f"\n| {name}: step | seconds | validation |\n|---:|---:|---:|")
+            for step, seconds, loss in rows:
+                print(f"| {step} | {seconds:.0f} | {loss:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

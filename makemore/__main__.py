@@ -1,0 +1,6 @@
+"""python -m makemore"""
+import sys
+
+from makemore.makemore import main
+
+sys.exit(main())
