@@ -121,7 +121,8 @@ def compare(what, got, expected, tolerance=1e-5, mistakes=(), otherwise=""):
         raise Wrong(f"{what} should be a tensor {shape}, but {short(got)} came")
 
     def close(value):
-        return value.shape == got.shape and torch.allclose(got.double(), value.double(), tolerance, tolerance)
+        return value.shape == got.shape and torch.allclose(
+            got.double(), value.double(), tolerance, tolerance, equal_nan=True)
 
     if close(expected):
         return
@@ -241,8 +242,8 @@ def check_answers_only(solve):
             line, answer = line or char == "\n", char == "=" or (answer and char != "\n")
             following = chars[y[row, t]]
             for kind, kept in (("right", line and answer), ("no newline", line and answer and following != "\n"),
-                               ("late", line and before), ("early", line and following != "\n" and (
-                                   answer or following == "=")), ("cut", answer)):  # fmt: skip
+                               ("late", line and before), ("early", line and (answer or following == "=")),
+                               ("cut", answer)):  # fmt: skip
                 if kept:
                     rows[kind][row, t] = y[row, t]
     given = y.clone()

@@ -347,7 +347,8 @@ def compare(what, got, expected, tolerance=1e-5, mistakes=(), otherwise=""):
         raise Wrong(f"{what} should be a tensor {shape}, but {short(got)} came")
 
     def close(value):
-        return value.shape == got.shape and torch.allclose(got.double(), value.double(), tolerance, tolerance)
+        return value.shape == got.shape and torch.allclose(
+            got.double(), value.double(), tolerance, tolerance, equal_nan=True)
 
     if close(expected):
         return
@@ -549,7 +550,8 @@ def check_kneser_ney(solve):
         mistakes = [
             (1.5 / 2 + 0.5 / 2 * by_occurrence, "a shorter context counts different longer contexts, not occurrences"),
             (by_occurrence, "a shorter context counts different longer contexts, not occurrences"),
-            (1.5 / 2 + 0.5 * unseen, "the share of the shorter context is D * kinds / total"),
+            (1.5 / 2 + 0.5 * (1.5 / 5 + 0.5 / 27), "the share of the shorter context is D * kinds / total"),
+            (1.5 / 2 + 0.5 / 2 / 27, "q_0 is missing, the distribution without any context"),
             (1.5 / 2, "the shorter context is missing"), (1.0, "the discount is missing"),
             (1.5 / 2 + 0.5 / 2 * 1.5 / 5, "the last one is uniform: q_(-1) = 1/27"),
             (1.5 / 2 + 0.5 / 2 * 2 / 5, "q_0 is discounted too, and q_(-1) = 1/27"),

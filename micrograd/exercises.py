@@ -147,16 +147,22 @@ def check_gradient(solve):
             compare(f"df/d{name} at ({a:g}, {b:g}, {c:g})", ours, value, mistakes=hints)
 
 
+def polynomial(x, y, z):
+    return x**3 + 2 * x * y + z
+
+
 def check_forward_difference(solve):
     x, y, z, h = 2.0, 3.0, 5.0, 0.25  # a step this large tells the formulas apart
     got = differences(solve, [x, y, z], h)
-    expected = [3 * x**2 + 3 * x * h + h**2 + 2 * y, 2 * x, 1.0]  # of x^3 + 2xy + z, by expanding (x + h)^3
+    start = polynomial(x, y, z)
+    expected = [3 * x**2 + 3 * x * h + h**2 + 2 * y, 2 * x, 1.0]  # of the polynomial, by expanding (x + h)^3
     mistakes = [
         [(expected[0] * h, "divide by h"),
          (3 * x**2 - 3 * x * h + h**2 + 2 * y, "that is the slope to x - h: step forward"),
          (3 * x**2 + h**2 + 2 * y, "that is the symmetric difference, exercise 1.3"),
-         (expected[0] + 2 * (x + h) + 1, "move one input at a time")],
-        [(2 * (x + h), "the input before it is still moved: put it back")],
+         ((polynomial(x + h, y + h, z + h) - start) / h, "move one input at a time")],
+        [(2 * (x + h), "the input before it is still moved: put it back"),
+         ((polynomial(x + h, y + h, z) - start) / h, "the input before it is still moved: put it back")],
         [],
     ]  # fmt: skip
     for name, ours, value, hints in zip("xyz", got, expected, mistakes):
@@ -172,7 +178,9 @@ def check_symmetric_difference(solve):
          (3 * x**2 + 3 * x * h + h**2 + 2 * y, "that is the forward difference: use f(x - h) too"),
          (-expected[0], "upper minus lower, not lower minus upper")],
         [(2 * (x + h), "the input before it is still moved: put it back"),
-         (2 * (x - h), "the input before it is still moved: put it back")],
+         (2 * (x - h), "the input before it is still moved: put it back"),
+         ((polynomial(x + h, y + h, z) - polynomial(x - h, y - h, z)) / (2 * h),
+          "the input before it is still moved: put it back")],
         [],
     ]  # fmt: skip
     for name, ours, value, hints in zip("xyz", got, expected, mistakes):
@@ -186,9 +194,9 @@ def check_symmetric_difference(solve):
 
 
 def differences(solve, point, h):
-    """What solve gives for x^3 + 2xy + z at the point, which must stay as it is."""
+    """What solve gives for the polynomial at the point, which must stay as it is."""
     before = list(point)
-    got = numbers(solve(lambda x, y, z: x**3 + 2 * x * y + z, point, h), 3)
+    got = numbers(solve(polynomial, point, h), 3)
     if point != before:
         raise Wrong(f"the point should stay {before}, but it is {point} now: work on a copy")
     return got
@@ -207,11 +215,15 @@ def check_number(solve):
         (-math.log10(softmax[3]), "log is the natural logarithm")])  # fmt: skip
     loss.backward()
     for i, (logit, p) in enumerate(zip(logits, softmax)):
+        twice = [
+            (-1.0, "counts[3] is used twice: add to its grad (+=), do not replace it"),
+            (p, "counts[3] is used twice: add to its grad (+=), do not replace it"),
+            (p - 2, "counts[3] handed its grad on before all of it had come, and then again: topological order"),
+        ]
         compare(f"logits[{i}].grad", logit.grad, p - (i == 3), mistakes=[
             (0.0, "the derivative of the loss by itself is 1: backward() starts from there"),
             (-p + (i == 3), "the sign: the derivative of -x is -1"),
-            (-1.0, "counts[3] is used twice: add to its grad (+=), do not replace it"),
-            (p if i == 3 else 9.0, "counts[3] is used twice: add to its grad (+=), do not replace it")])  # fmt: skip
+            *(twice if i == 3 else [])])  # fmt: skip
     a = solve(1.0)
     b = a + a
     c = b + a
