@@ -23,7 +23,7 @@ import torch.nn.functional as F
 
 
 def attention_by_loop(q, k, v):
-    """7.1 Attention of a single head, position by position (lecture 7; `attention` in gpt.py).
+    """7.1 Attention of a single head, position by position (lecture 7; `Attention` in gpt.py).
 
     At each position take the product of its query with its own key and with every key before it, over sqrt(D).
     The softmax of these numbers says how much of each value goes into the result. Loops are welcome.
@@ -34,7 +34,7 @@ def attention_by_loop(q, k, v):
 
 
 def attention(q, k, v):
-    """7.2 The same with matrices (lecture 7, "version 3" and "version 4"; `attention` in gpt.py).
+    """7.2 The same with matrices (lecture 7, "version 3" and "version 4"; `Attention` in gpt.py).
 
     No loop this time: one product for all scores, a mask for the future, a softmax, one product for the results.
 

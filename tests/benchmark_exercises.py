@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import solutions
 
 import makemore
+from gpt import gpt
 from makemore import exercises
 
 
@@ -305,35 +306,30 @@ def direct():
 
 def sums():
     """7.5 and 7.6: sums of two numbers below 100, with the answer backwards or not, all or only answers learned."""
-    import gpt
-
     pairs = list(itertools.product(range(100), repeat=2))
     random.Random(0).shuffle(pairs)
+    draw_windows = gpt.windows
     for backwards, masked in ((True, True), (True, False), (False, True), (False, False)):
-        text = solutions.sum_lines(pairs)
-        if not backwards:
-            text = "".join(f"{a}+{b}={a + b}\n" for a, b in pairs)
+        text = solutions.sum_lines(pairs) if backwards else "".join(f"{a}+{b}={a + b}\n" for a, b in pairs)
+        newline, equals = gpt.Vocab(text).encode("\n=").tolist()
+
+        def answers(*arguments, newline=newline, equals=equals, **options):
+            x, y, *others = draw_windows(*arguments, **options)
+            return x, solutions.answers_only(x, y, newline, equals), *others
+
+        gpt.windows = answers if masked else draw_windows  # training and evaluation draw from it
         folder = Path("out") / f"sums-{'backwards' if backwards else 'forward'}-{'answers' if masked else 'all'}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "sums.txt").write_text(text)
-        train_sums(gpt, folder, masked)
+        config = gpt.configure("cpu", n_layer=3, block_size=32, batch_size=64, max_steps=1000)
+        model, vocab, results = gpt.train(text, config, folder)
         print(f"7.6 answer {'backwards' if backwards else 'forward'}, loss on {'the answer' if masked else 'all'}: "
-              f"{100 * share_right(gpt, folder, text):.1f} % of the unseen sums are right", flush=True)  # fmt: skip
+              f"{100 * share_right(model, vocab, text):.1f} % of the unseen sums are right, "
+              f"{results['seconds']:.0f} s of training", flush=True)  # fmt: skip
+    gpt.windows = draw_windows
 
 
-def train_sums(gpt, folder, masked):
-    vocab, tokens, *_ = gpt.read_text(str(folder / "sums.txt"))
-    newline, equals = vocab.encode("\n=")
-    config = gpt.configure("cpu", n_layer=3, block_size=32, batch_size=64, max_steps=1000)
-    targets = (lambda x, y: solutions.answers_only(x, y, newline, equals)) if masked else None
-    gpt.train(vocab, tokens, config, folder, targets=targets)
-
-
-def share_right(gpt, folder, text):
-    """Of the last 1,000 sums, which are all in the validation part and not in the training part."""
-    model, vocab = gpt.load(folder)
-    lines = text.splitlines()
-    unseen, right = lines[-990:], 0  # the last tenth of the text, less the line that is cut
+def share_right(model, vocab, text):
+    """Of the sums of the last tenth, which were not trained on."""
+    unseen, right = text[int(0.9 * len(text)) :].splitlines()[1:], 0  # the first line is cut
     for line in unseen:
         question, answer = line.split("=")
         sample = gpt.generate(model, vocab, prompt=f"\n{question}=", max_new_tokens=4, temperature=0)[0]
