@@ -253,8 +253,9 @@ MISTAKES = {
             ("torch.where(x == equals", "torch.where(y == equals", "'=' belongs to the question"),
             ("y, -1)", "-1, y)", "the other way round"),
             ("torch.where((last", "torch.where((y != newline) & (last", "the newline behind an answer")],
-    "7.7": [('"out/plain", "out/finetuned"', '"out/finetuned", "out/plain"', "--init-from gives it the weights"),
-            ('"out/plain", "out/finetuned"', '"out/finetuned", "out/worse"', "in the right order?"),
+    "7.7": [('"out/plain", "out/finetuned"', '"out/finetuned", "out/plain"', "the run without comes first"),
+            ('"out/finetuned"', '"out/fresh"', "--init-from gives it the weights"),
+            ('"out/finetuned"', '"out/worse"', "pretraining should lower the loss"),
             ('"out/finetuned"', '"out/nothing"', "no such file"),
             ('"out/finetuned"', '"out/shorter"', "the same number of steps")],
 }  # fmt: skip
@@ -263,7 +264,7 @@ MISTAKES = {
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    write_logs(folder, plain=(4.14, 1.56), finetuned=(1.52, 1.41), worse=(1.52, 1.51), shorter=(1.52, 1.51))
+    write_logs(folder, plain=(4.14, 1.56), finetuned=(1.52, 1.41), worse=(4.0, 1.57), fresh=(4.14, 1.50), shorter=(1.52, 1.51))
     shorter = folder / "out" / "shorter" / "log.csv"
     shorter.write_text(shorter.read_text().replace("800,", "400,"))
     return folder
