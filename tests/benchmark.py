@@ -1,4 +1,4 @@
-"""Measure what the README says: `python tests/benchmark.py micrograd`, `... makemore`, `... gpt`.
+"""Measure what the README says: `python tests/benchmark.py micrograd`, `... makemore`, `... gpt`, `... exercises`.
 
 Figures of speed and memory, never asserted: they belong to a machine. Leave the machine alone while it runs.
 """
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    names = ("micrograd", "makemore", "gpt")
+    names = ("micrograd", "makemore", "gpt", "exercises")
     if len(sys.argv) < 2 or sys.argv[1] not in names:
         sys.exit(f"usage: python tests/benchmark.py {{{','.join(names)}}} [its arguments]")
     script = Path(__file__).parent / f"benchmark_{sys.argv.pop(1)}.py"

