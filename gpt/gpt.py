@@ -25,7 +25,6 @@ import argparse
 import atexit
 import contextlib
 import dataclasses
-import datetime
 import functools
 import hashlib
 import importlib.util
@@ -72,7 +71,7 @@ class Config:
         return max(100, self.max_steps // 12)
 
     def __str__(self):
-        return ", ".join(f"{k.replace('_', '-')} {v}" for k, v in vars(self).items())
+        return ", ".join(f"{flag(name)[2:]} {value}" for name, value in vars(self).items())
 
 
 DEFAULTS = {
@@ -80,18 +79,31 @@ DEFAULTS = {
     "cpu":  (1500,    2, 0.01,    1024,     2,    2,     128,    0.0),
     "gpu":  (5000,   16, 0.01,    1024,     6,    6,     384,    0.2),
 }
-LIMITS = {  # the lowest and the highest value of every number that a user can give
-    "max_steps": (1, 10**9), "batch_size": (1, 10**6), "learning_rate": (0, 1e30), "block_size": (1, 10**6),
-    "n_layer": (1, 1000), "n_head": (1, 1000), "n_embd": (2, 10**5), "dropout": (0, 0.99),
-    "seed": (0, 2**32 - 1), "num_samples": (1, 10**6), "max_new_tokens": (1, 10**9), "temperature": (0, 1e9),
-    "top_k": (1, 10**6),
+NUMBERS = {  # every number that a user can give: its lowest and its highest value, and what it is
+    "model": {
+        "block_size": (1, 10**6, "context in characters"),
+        "n_layer": (1, 1000, "number of layers"),
+        "n_head": (1, 1000, "number of attention heads"),
+        "n_embd": (2, 10**5, "channels"),
+        "dropout": (0, 0.99, "share of the embeddings and of the blocks' outputs left out in training"),
+    },
+    "training": {
+        "max_steps": (1, 10**9, "steps in total, also when resuming; -1: no end"),
+        "batch_size": (1, 10**6, "windows in a batch, in each process"),
+        "learning_rate": (0, 1e9, "its peak"),
+        "seed": (0, 2**32 - 1, "for weights, batches and samples (default: 3407)"),
+    },
+    "sampling": {
+        "num_samples": (1, 10**6, "how many texts (default: 1)"),
+        "max_new_tokens": (1, 10**9, "characters of a text (default: 500)"),
+        "temperature": (0, 1e9, "0: always the likeliest; 1: as learned (default: 0.8)"),
+        "top_k": (1, 10**6, "draw from the N likeliest characters only (default: all)"),
+    },
 }
-SIZES = "n_layer", "n_head", "n_embd", "block_size"  # of a model, fixed once it has weights
-SAMPLING = "prompt", "num_samples", "max_new_tokens", "temperature", "top_k"
 DEFAULT_TEXT = "tinyshakespeare.txt"
 DEFAULT_OUT = "out/gpt"
 FILES = "model.pt", "log.csv", "loss.png", "attention.png"
-FORMAT = "gpt 4"  # of model.pt
+FORMAT = "gpt 5"  # of model.pt
 VERSION = "1.0.0"
 
 
@@ -103,12 +115,16 @@ class UserError(Exception):
         self.status = status
 
 
+def flag(name):
+    return f"--{name.replace('_', '-')}"
+
+
 def check_limits(values):
-    """Raises UserError for the first of {name: number} that is outside its LIMITS."""
-    for name in values.keys() & LIMITS.keys():
-        value, (low, high) = values[name], LIMITS[name]
+    """Raises UserError for the first of {name: number} that is outside its limits in NUMBERS."""
+    for name, (low, high, _) in itertools.chain(*(group.items() for group in NUMBERS.values())):
+        value = values.get(name)
         if value is not None and not low <= value <= high and (name, value) != ("max_steps", -1):
-            raise UserError(f"--{name.replace('_', '-')} must be from {low} to {high}, not {value}")
+            raise UserError(f"{flag(name)} must be from {low} to {high}, not {value}")
 
 
 def configure(device="cpu", **values):
@@ -119,12 +135,12 @@ def configure(device="cpu", **values):
     check_limits(values)
     config = dataclasses.replace(Config(*DEFAULTS["cpu" if str(device) == "cpu" else "gpu"]), **values)
     if config.n_embd % (2 * config.n_head):
-        raise UserError(f"--n-embd {config.n_embd} does not divide into --n-head {config.n_head} heads of even size")
+        raise UserError(f"--n-embd {config.n_embd} does not divide into {config.n_head} heads of an even size")
     return config
 
 
 def pick_device(name):
-    """`auto` is a GPU if there is one: Nvidia's or Apple's. Under torchrun every process has its own.
+    """`auto` is a GPU if there is one, Nvidia's or Apple's. Under torchrun every process takes its own.
 
     Raises UserError if the device cannot be used.
     """
@@ -136,15 +152,6 @@ def pick_device(name):
         return (torch.zeros(1, device=name) + 1).cpu() and torch.device(name)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
-
-
-def precision_of(device):
-    """bfloat16 where the hardware multiplies it faster than float32, else float32."""
-    if device.type == "cpu":  # (torch says so in private; where it does not, float32 is right)
-        fast = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
-    else:
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -163,19 +170,20 @@ def find_file(name):
 
 
 def read_file(name):
-    """The text of a UTF-8 file, every line end a newline. Raises UserError if it cannot be read as text."""
+    """The text of a UTF-8 file, every line end a newline. Raises UserError if the file is not text."""
+    path = find_file(name)
     try:
-        text = find_file(name).read_bytes().decode().removeprefix("\ufeff")
+        text = path.read_text("utf-8").removeprefix("\ufeff")
     except OSError as error:
         raise UserError(f"{name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        byte, offset = error.object[error.start], error.start
-        raise UserError(f"{name} is not UTF-8: byte 0x{byte:02x} at offset {offset}; convert it first") from None
+        byte = error.object[error.start]
+        raise UserError(f"{name} is not UTF-8: byte 0x{byte:02x} at offset {error.start}") from None
     if "\0" in text:
         raise UserError(f"{name} is a binary file (byte 0 after {text.index(chr(0))} characters)")
     if not text.strip():
         raise UserError(f"{name} is empty or blank")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text
 
 
 def digest(text):
@@ -243,7 +251,8 @@ class Counts:
         for length in range(self.n, -1, -1):
             contexts, start = np.unique(groups // V, return_index=True)
             kinds = np.diff(np.append(start, len(groups)))
-            self.levels.insert(0, (contexts, start, kinds, np.add.reduceat(counts, start), groups % V, counts))
+            total = np.add.reduceat(counts, start)
+            self.levels.insert(0, (contexts, start, kinds, total, groups % V, counts))
             table, group = np.divmod(groups, V ** (self.n + 1))
             groups, counts = np.unique(table * V ** (self.n + 1) + group % V**length, return_counts=True)
 
@@ -272,10 +281,10 @@ class Counts:
         return self.groups[last], self.counts[last]
 
     def log_probs(self, text, table=PARTS):
-        """(B, n + T) letters, and which table each row asks: log q (B, T, V) of the letter after each of T."""
+        """log q (B, T, V) of the letter after each of the last T in text (B, n + T); a table for each row."""
         V, n = self.V, self.n
         B, T = text.shape[0], text.shape[1] - n
-        number = sum(text[:, i + 1 : i + 1 + T] * V ** (n - 1 - i) for i in range(n)) + np.zeros((B, T), np.int64)
+        number = sum((text[:, i + 1 : i + 1 + T] * V ** (n - 1 - i) for i in range(n)), np.zeros((B, T), int))
         table = np.broadcast_to(np.reshape(table, (-1, 1)), (B, T)).ravel() * V**n
         q = np.full((B * T, V), 1 / V, np.float32)
         for length, (contexts, start, kinds, total, letter, count) in enumerate(self.levels):
@@ -284,10 +293,10 @@ class Counts:
             row = np.flatnonzero(contexts[at] == wanted)
             at = at[row]
             q[row] *= (self.DISCOUNT * kinds[at] / total[at])[:, None]
-            ends = np.cumsum(kinds[at])  # every found context has an entry for each kind of letter
-            entry = np.repeat(start[at] - ends + kinds[at], kinds[at]) + np.arange(ends[-1] if len(ends) else 0)
-            share = (count[entry] - self.DISCOUNT) / np.repeat(total[at], kinds[at])
-            q[np.repeat(row, kinds[at]), letter[entry]] += share.astype(np.float32)
+            which = np.repeat(np.arange(len(at)), kinds[at])  # a found context has an entry for each kind
+            entry = start[at][which] + np.arange(len(which)) - (np.cumsum(kinds[at]) - kinds[at])[which]
+            share = (count[entry] - self.DISCOUNT) / total[at][which]
+            q[row[which], letter[entry]] += share.astype(np.float32)
         return torch.from_numpy(np.log(q)).view(B, T, V)
 
 
@@ -315,47 +324,31 @@ def rotate(x, start):
 
 
 def attention_weights(q, k):
-    """How much each query looks at each key, (B, H, T, S); a row sums to one, and none looks ahead.
+    """How much each query looks at each key (B, H, T, T): every row sums to one, and no row looks ahead.
 
-    q (B, H, T, D) are the last T of the S positions that k (B, H, S, D) has: T = S unless some are cached.
+    q and k are (B, H, T, D). `attention_weights(q, k) @ v` is what `F.scaled_dot_product_attention` computes
+    in the model, in less time and memory.
     """
-    scores = (q / math.sqrt(q.size(-1))) @ k.mT
-    T, S = scores.shape[-2:]
-    future = scores.new_full((T, S), -math.inf).triu(S - T + 1)
-    return (scores + future).softmax(dim=-1)
-
-
-class KeysAndValues:
-    """What generation keeps of a layer, so that a step costs one character's work.
-
-    Only the last `size` are kept. Positions are rotary, that is relative, so nothing is computed again when
-    the window slides. Keys of the deeper layers then know a little of what has left the window, which does no
-    harm (a test compares it with a sliding recomputation).
-    """
-
-    def __init__(self, size):
-        self.size, self.length, self.k, self.v = size, 0, None, None
-
-    def add(self, k, v):
-        """Put in k and v (B, H, T, D); returns all that are there, (B, H, S, D)."""
-        self.length += k.size(2)
-        if self.k is not None:
-            k, v = torch.cat((self.k, k), dim=2), torch.cat((self.v, v), dim=2)
-        self.k, self.v = k[:, :, -self.size :], v[:, :, -self.size :]
-        return self.k, self.v
+    scores = q @ k.mT / math.sqrt(q.size(-1))
+    return scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -math.inf).softmax(dim=-1)
 
 
 class Cache:
-    """What generation keeps: the keys and values of every layer, and the last characters."""
+    """What generation keeps of the last `size` characters, so that the next one costs one character's work.
 
-    def __init__(self, config):
-        self.layers = [KeysAndValues(config.block_size) for _ in range(config.n_layer)]
-        self.size, self.text = config.block_size, None
+    It keeps the text, and the keys and values of every layer. Positions are rotary, that is relative, so
+    nothing is computed again when the window slides. Keys of the deeper layers then know a little of what has
+    left the window, which does no harm (a test compares it with a sliding recomputation).
+    """
 
-    def add_text(self, idx):
-        text = idx if self.text is None else torch.cat((self.text, idx), dim=1)
-        self.text = text[:, -self.size :]
-        return self.text
+    def __init__(self, size):
+        self.size, self.length, self.kept = size, 0, {}
+
+    def extend(self, name, new):
+        """Append new (..., T, channels) to what is kept under a name; returns the last `size` positions."""
+        old = self.kept.get(name, new[..., :0, :])
+        self.kept[name] = torch.cat((old, new), dim=-2)[..., -self.size :, :]
+        return self.kept[name]
 
 
 class Attention(nn.Module):
@@ -372,14 +365,11 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
         return rotate(norm(q), start), rotate(norm(k), start), v  # (5) QK-norm
 
-    def forward(self, x, cache=None):
-        q, k, v = self.queries_keys_values(x, cache.length if cache else 0)
+    def forward(self, x, start=0, cache=None):
+        q, k, v = self.queries_keys_values(x, start)
         if cache:
-            k, v = cache.add(k, v)
-        if self.training and x.device.type == "cpu":  # faster there in training than the line below
-            heads = attention_weights(q, k) @ v
-        else:
-            heads = F.scaled_dot_product_attention(q, k, v, is_causal=q.size(2) > 1)  # the same
+            k, v = cache.extend((self, "keys"), k), cache.extend((self, "values"), v)
+        heads = F.scaled_dot_product_attention(q, k, v, is_causal=q.size(2) > 1)  # (B, H, T, D)
         return self.proj(heads.transpose(1, 2).reshape(x.shape))
 
 
@@ -393,8 +383,8 @@ class Block(nn.Module):
         self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x, cache=None):
-        x = x + self.drop(self.attn(norm(x), cache))
+    def forward(self, x, start=0, cache=None):
+        x = x + self.drop(self.attn(norm(x), start, cache))
         return x + self.drop(self.down(F.relu(self.up(norm(x))).square()))  # (6) squared ReLU
 
 
@@ -410,22 +400,24 @@ class Copy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.trust = nn.Parameter(torch.linspace(-6, 0, self.LONGEST + 1))  # of each length, before the sigmoid
+        self.trust = nn.Parameter(torch.linspace(-6, 0, self.LONGEST + 1))  # in each length; sigmoid follows
 
     def forward(self, log_probs, text):
         """The last T positions of text (B, S): their log_probs (B, T, V), mixed with what the matches say."""
-        (B, S), T = text.shape, log_probs.size(1)
-        alike = torch.ones(B, T, S, dtype=torch.bool, device=text.device).tril(S - T - 1)  # only what is before
-        length = torch.zeros(B, T, S, dtype=torch.uint8, device=text.device)
-        for k in range(self.LONGEST):  # is the letter k positions before the same too?
-            queries, keys = F.pad(text, (k, 0), value=-1)[:, S - T : S], F.pad(text, (k, 0), value=-2)[:, :S]
-            alike = alike & (queries[:, :, None] == keys[:, None, :])
-            length += alike
-        longest = length.amax(dim=2)  # (B, T)
-        best = (length == longest[:, :, None]) & (length > 0)  # (B, T, S)
-        following = F.one_hot(text.roll(-1, dims=1), log_probs.size(2)).to(log_probs.dtype)  # (B, S, V)
-        copied = best.to(log_probs.dtype) @ following / best.sum(2, keepdim=True).clamp(min=1)  # (B, T, V)
-        trust = self.trust[longest.long()].sigmoid()[:, :, None] * (longest > 0)[:, :, None]
+        S, (_, T, V) = text.size(1), log_probs.shape
+        rows = min(S, T + self.LONGEST - 1)  # the T positions and the letters before them
+        same = text[:, S - rows :, None] == text[:, None, :]  # (B, rows, S): the same letter
+        match = same = same.tril(S - rows - 1)  # at an earlier position
+        length = match.byte()
+        for _ in range(self.LONGEST - 1):
+            match = same & F.pad(match, (1, 0, 1, 0))[:, :-1, :-1]  # and the letters before them match too
+            length = length + match
+        length = length[:, rows - T :]  # of the match that ends at each of S positions, (B, T, S)
+        longest = length.amax(dim=2, keepdim=True)
+        best = ((length == longest) & (longest > 0)).to(log_probs.dtype)
+        following = F.one_hot(text.roll(-1, dims=1), V).to(log_probs.dtype)  # (B, S, V)
+        copied = best @ following / best.sum(2, keepdim=True).clamp(min=1)  # (B, T, V)
+        trust = self.trust.sigmoid()[longest.long()] * (longest > 0)  # (B, T, 1)
         return torch.log((1 - trust) * log_probs.exp() + trust * copied + 1e-9)
 
 
@@ -449,15 +441,22 @@ class GPT(nn.Module):
             elif p.dim() == 2 and name != "embed.weight":
                 nn.init.normal_(p, std=0.5 / math.sqrt(p.size(1)))
 
+    def vectors(self, idx, log_q):
+        """What enters the first block, (B, T, C): the characters, and what the counts say (1)."""
+        return self.drop(self.embed(idx) + self.from_counts(log_q.exp()) * math.sqrt(log_q.size(2)))
+
     def forward(self, idx, log_q, cache=None):
         """Log-probabilities (B, T, V) of the character after each of idx (B, T).
 
         `log_q` (B, T, V): what the counts say, `model.counts.log_probs`. `cache`: idx goes on where it ends.
         """
-        layers, text = (cache.layers, cache.add_text(idx)) if cache else (itertools.repeat(None), idx)
-        x = self.drop(self.embed(idx) + self.from_counts(log_q.exp()) * math.sqrt(log_q.size(2)))  # (B, T, C)
-        for block, layer in zip(self.blocks, layers):
-            x = block(x, layer)
+        start, text = 0, idx
+        if cache:
+            start, text = cache.length, cache.extend("text", idx[:, :, None])[:, :, 0]
+            cache.length += idx.size(1)
+        x = self.vectors(idx, log_q)  # (B, T, C)
+        for block in self.blocks:
+            x = block(x, start, cache)
         logits = self.head(norm(x)).float() + self.weight * log_q  # (B, T, V)
         return self.copy(logits.log_softmax(dim=2), text)
 
@@ -519,7 +518,7 @@ def make_optimizers(model, config):
 
 
 def schedule(step, config):
-    """The share of the peak learning rate: up in a straight line, then down in one to 1 % at the last step."""
+    """The share of the peak learning rate: linear warmup, then linear decay to 1 % at the last step."""
     warmup = 100 if config.max_steps < 0 else min(100, config.max_steps / 10)
     rise = min(1, (step + 1) / warmup)
     fall = 1 if config.max_steps < 0 else max(0.01, 1 - step / config.max_steps)
@@ -537,9 +536,9 @@ def set_learning_rate(optimizers, step, config):
 
 
 def windows(tokens, starts, block_size, counts, held_out=False):
-    """From each start block_size characters (B, T), the same one position later, and what the counts say of them.
+    """From each start block_size characters x (B, T), the same one position later y, and what the counts say.
 
-    The counts look at the letters before a window too. `held_out`: ask the tables that do not know the window.
+    The counts look at the letters before a window too. `held_out`: ask tables that do not know the window.
     """
     taken = tokens[starts[:, None] + np.arange(block_size + 1)].astype(np.int64)
     before = starts[:, None] + np.arange(-counts.n, 0)
@@ -550,7 +549,7 @@ def windows(tokens, starts, block_size, counts, held_out=False):
 
 @functools.lru_cache(maxsize=2)
 def epoch_starts(seed, epoch, length, block_size):
-    """Where the windows of an epoch start: all that fit side by side, from an offset of its own, in any order."""
+    """Where the windows of an epoch start: side by side, from an offset of its own, in random order."""
     rng, count = np.random.default_rng((seed, epoch)), max(1, (length - 1) // block_size - 1)
     return rng.integers(min(block_size, length - block_size * count)) + block_size * rng.permutation(count)
 
@@ -571,25 +570,22 @@ def loss_of(logits, y, reduction="mean"):
 
 
 @torch.no_grad()
-def evaluate(model, tokens, team=None, held_out=False):
-    """(loss, standard error): the mean over all windows of a context that do not overlap, in evaluation mode.
+def evaluate(model, tokens, characters=None):
+    """(loss, standard error): the mean over windows that do not overlap, in evaluation mode.
 
-    The processes of a team share the windows. The error takes the windows as independent of one another.
-    `held_out`: tokens begin the training text; the counts leave out the part that they are asked about.
+    All windows, or evenly spread ones with about so many `characters` in all. The standard error takes the
+    windows as independent of one another.
     """
-    was_training, team = model.training, team or Team()
+    was_training, device, T = model.training, device_of(model), model.config.block_size
     model.eval()
-    T = model.config.block_size
-    starts, losses = np.arange((len(tokens) - 1) // T) * T, []
-    for i in range(32 * team.rank, len(starts), 32 * team.size):
-        x, y, log_q = windows(tokens, starts[i : i + 32], T, model.counts, held_out)
-        logits = model(x.to(device_of(model)), log_q.to(device_of(model)))
-        losses.append(loss_of(logits.cpu(), y, reduction="none").mean(1).double())
+    starts = np.arange(0, len(tokens) - T, T)
+    starts, losses = starts[:: max(1, len(tokens) // (characters or len(tokens)))], []
+    for some in np.array_split(starts, min(len(starts), 1 + len(starts) * T // 4096)):
+        x, y, log_q = windows(tokens, some, T, model.counts)
+        losses.append(loss_of(model(x.to(device), log_q.to(device)).cpu(), y, reduction="none").mean(1))
     model.train(was_training)
-    losses = torch.cat(losses) if losses else torch.zeros(0)
-    total, squares = team.sum(losses.sum().item(), losses.square().sum().item())
-    n = len(starts)
-    return total / n, math.sqrt(max(0, squares / n - (total / n) ** 2) / n)
+    losses = torch.cat(losses).double()
+    return losses.mean().item(), losses.std(correction=0).item() / math.sqrt(len(losses))
 
 
 def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint=None, max_steps=None,
@@ -609,7 +605,6 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     vocab = Vocab(text, first=before["chars"] if before else "")
     vocab.encode(sampling.get("prompt", ""))  # a bad prompt is found before the training, not after it
     data = split(vocab.encode(text), config.block_size)
-    some = data["training"][: max(len(data["validation"]) // 4, config.block_size + 1)]  # for a quick loss
     config = dataclasses.replace(config, vocab_size=len(vocab))
     torch.manual_seed(config.seed)
     model = GPT(config).to(device)
@@ -617,26 +612,31 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     if init_from:
         load_known_weights(model, before)
     optimizers = make_optimizers(model, config)
-    precision = precision_of(device)
+    bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     compiled = device.type == "cuda" and importlib.util.find_spec("triton") is not None
     run = Run(
         out, config, model, optimizers, checkpoint, max_steps, team,
         facts={"chars": vocab.chars, "source": source, "digest": digest(text),
                "counts": [torch.from_numpy(array) for array in model.counts.whole()]},
-        evaluate=lambda: (evaluate(model, some, team, True)[0], evaluate(model, data["validation"], team)[0]),
-        sample=lambda step: print_texts(model, vocab, **sampling | {"num_samples": 1, "max_new_tokens": 200, "seed": step}),
+        evaluate=lambda: evaluate(model, data["validation"], characters=32_768)[0],
+        sample=lambda step: print_texts(
+            model, vocab, **sampling | {"num_samples": 1, "max_new_tokens": 200, "seed": step}),
     )
     parts = ", ".join(f"{len(part):,} {name}" for name, part in data.items())
-    run.describe(f"{Path(source).name or 'a text'}, {len(text):,} characters ({parts}), {len(vocab)} different: {vocab}",
-                 f"{precision}{', compiled' * compiled}".removeprefix("torch."))
-    wrapped = team.wrap(torch.compile(model) if compiled else model)  # the same weights
+    edition = Path(source) in (HERE / DEFAULT_TEXT, HERE.parent / "data" / DEFAULT_TEXT)
+    run.describe(f"{Path(source).name or 'a text'}, {len(text):,} characters ({parts}), {len(vocab)} different"
+                 f": {vocab}" + "\n      our own edition; nanoGPT's 1.4697 is on another file" * edition,
+                 f"{'bfloat16' if bfloat16 else 'float32'}{', compiled' * compiled}")
+    parallel = torch.compile(model) if compiled else model  # the same weights
+    if team.size > 1:
+        parallel = nn.parallel.DistributedDataParallel(parallel)  # averages the gradients of all processes
 
     # The loop. All that happens between two steps, from evaluation to Ctrl-C, is in Run.
     with run:
         for step in run:
             x, y, log_q = training_batch(data["training"], config, step, team, model.counts)
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                logits = wrapped(x.to(device), log_q.to(device))
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                logits = parallel(x.to(device), log_q.to(device))
             loss = loss_of(logits, y.to(device))
             model.zero_grad()
             loss.backward()
@@ -646,42 +646,27 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
             run.loss = loss.item()
 
     # The result: the best weights, their loss, a sample.
-    progress = run.finish()
-    results = {"validation": evaluate(model, data["validation"], team), "parameters": size_of(model),
-               "seconds": progress.seconds, "progress": progress}
-    print(f"validation loss {results['validation'][0]:.4f} (standard error {results['validation'][1]:.4f}) with the "
-          f"weights of step {progress.best_step}, the best; {progress.seconds:.0f} s of training")
-    if team.rank == 0:
-        print_texts(model, vocab, **{"seed": config.seed} | sampling)
+    run.finish()
+    loss, error = evaluate(model, data["validation"])
+    print(f"validation loss {loss:.4f} (standard error {error:.4f}) on the whole validation text with the "
+          f"weights of step {run.best_step}, the best; {run.seconds:.0f} s of training")
+    print_texts(model, vocab, **{"seed": config.seed} | sampling)
     print(f"in {out}: {', '.join(name for name in FILES if (Path(out) / name).exists())}")
-    return Result(model, vocab, results)
+    return Result(model, vocab, {"validation": (loss, error), "parameters": size_of(model),
+                                 "seconds": run.seconds, "run": run})
 
 
 def load_known_weights(model, checkpoint):
     """Take the best weights of a run; rows and columns of new characters keep their fresh values."""
     weights = model.state_dict()
-    for name, known in checkpoint["progress"].best.items():
+    for name, known in checkpoint["progress"]["best"].items():
         weights[name][tuple(slice(n) for n in known.shape)] = known
     model.load_state_dict(weights)
 
 
-@dataclasses.dataclass
-class Progress:
-    """What a run has reached. With the weights and the optimizers it is all that resuming needs."""
-
-    step: int = 0
-    end: int = 0  # the step to stop at; -1: no end
-    seconds: float = 0.0  # of training alone
-    best_step: int = 0
-    best_loss: float = math.inf  # in validation
-    best: dict = dataclasses.field(default_factory=dict, repr=False)  # the weights of that step
-    losses: list = dataclasses.field(default_factory=list, repr=False)  # of every batch
-    log: list = dataclasses.field(default_factory=list, repr=False)  # step, seconds, training and val. loss
-
-
 class Result(typing.NamedTuple):
     """What `train` returns. `results` has (loss, standard error) of the validation, the number of parameters,
-    the seconds of training and the Progress of the run."""
+    the seconds of training and the Run, with the losses of all steps."""
 
     model: nn.Module
     vocab: Vocab
@@ -705,12 +690,22 @@ def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
                         f"gpt.resume({str(out)!r}, text=...)")
     text = read_file(source) if text is None else text
     if digest(text) != checkpoint["digest"]:
-        raise UserError(f"{source or 'this text'} is another text than that of the run in {out}; take another -o")
-    return train(text, checkpoint["config"], out, source=source, checkpoint=checkpoint, max_steps=max_steps, **options)
+        raise UserError(f"{source or 'this text'} is not the text of the run in {out}; take another -o")
+    return train(text, checkpoint["config"], out, source=source, checkpoint=checkpoint, max_steps=max_steps,
+                 **options)
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Sampling
+
+
+def load(out, device="cpu"):
+    """(model, vocab) of a trained model: the weights of the best validation loss, ready for evaluation."""
+    checkpoint = read_checkpoint(out)
+    model = GPT(checkpoint["config"])
+    model.load_state_dict(checkpoint["progress"]["best"])
+    model.counts = Counts(len(checkpoint["chars"]), *(array.numpy() for array in checkpoint["counts"]))
+    return model.to(device).eval(), Vocab("", first=checkpoint["chars"])
 
 
 def draw(logits, temperature, top_k, generator):
@@ -725,8 +720,8 @@ def draw(logits, temperature, top_k, generator):
 
 
 @torch.inference_mode()
-def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.8, top_k=None, seed=None,
-             stream=None, cached=True):
+def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.8, top_k=None,
+             seed=None, stream=None, cached=True):
     """A list of `num_samples` texts, the prompt and `max_new_tokens` characters more; they grow as one batch.
 
     temperature: 0 takes the likeliest character, below 1 plays safe, above 1 dares more. top_k: only the k
@@ -738,8 +733,9 @@ def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, tempera
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
     start = prompt or ("\n" if "\n" in vocab.chars else vocab.chars[0])
-    tokens = torch.from_numpy(vocab.encode(start).astype(np.int64)).repeat(num_samples, 1).to(device_of(model))
-    cache, size, n = Cache(model.config) if cached else None, model.config.block_size, model.counts.n
+    tokens = torch.tensor(vocab.encode(start).tolist(), device=device_of(model)).repeat(num_samples, 1)
+    size, n = model.config.block_size, model.counts.n
+    cache = Cache(size) if cached else None
     new = tokens[:, -size:]  # what the model has not seen yet
     for _ in range(max_new_tokens):
         context = F.pad(tokens, (n, 0))[:, -n - new.size(1) :]  # zeros stand for what was before the prompt
@@ -783,19 +779,19 @@ def save_figure(figure, path):
     write_file(path, picture.getvalue())
 
 
-def draw_losses(progress, path):
-    """The batch loss faint, its running mean, the validation loss."""
+def draw_losses(losses, log, path):
+    """The loss of every batch, faint, its running mean, and the validation loss, from `Run`'s log."""
     figure = new_figure(8, 5)
     ax = figure.subplots()
-    losses, steps, validation = progress.losses, *([row[i] for row in progress.log] for i in (0, 3))
-    if losses:
-        width = 1 + len(losses) // 50
-        mean = np.convolve(losses, np.ones(width) / width, mode="valid")
-        ax.plot(losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
-        ax.plot(range(width - 1, len(losses)), mean, color="tab:blue", label=f"mean of {width} batches")
-    ax.plot(steps, validation, ".-", color="tab:orange", label=f"validation, {progress.best_loss:.4f} at best")
-    best = min(progress.best_loss, *losses[-100:], 100)
-    ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(best - 0.1, best + 1.2))
+    width = 1 + len(losses) // 50
+    mean = np.convolve(losses or [math.nan], np.ones(width) / width, mode="valid")
+    ax.plot(losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
+    ax.plot(range(width - 1, width - 1 + len(mean)), mean, color="tab:blue", label=f"mean of {width} batches")
+    steps, _, _, validation = zip(*log)
+    best = min(validation)
+    ax.plot(steps, validation, ".-", color="tab:orange", label=f"validation, {best:.4f} at best")
+    lowest = min(best, *losses[-100:])
+    ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(lowest - 0.1, best + 1.2))
     ax.grid(alpha=0.3)
     ax.legend(loc="upper right")
     save_figure(figure, path)
@@ -807,48 +803,41 @@ def draw_attention(model, vocab, text, path):
     longest, layers, heads = model.config.block_size, model.config.n_layer, model.config.n_head
     if not 2 <= len(text) <= longest:
         raise UserError(f"--attention takes a text of 2 to {longest} characters, not {len(text)}")
-    inputs = []
-    hooks = [block.attn.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) for block in model.blocks]
     tokens = torch.from_numpy(vocab.encode(text).astype(np.int64))[None]
     log_q = model.counts.log_probs(F.pad(tokens, (model.counts.n, 0)).numpy())
-    model(tokens.to(device_of(model)), log_q.to(device_of(model)))
-    for hook in hooks:
-        hook.remove()
+    x = model.vectors(tokens.to(device_of(model)), log_q.to(device_of(model)))
     side = max(3, 0.14 * len(text))  # inches
     figure = new_figure(side * heads, side * layers + 0.5)
     axes = figure.subplots(layers, heads, squeeze=False)
     labels = [{"\n": "\u21b5", " ": "\u2423"}.get(char, char) for char in text]
-    for layer, (block, x) in enumerate(zip(model.blocks, inputs)):
-        q, k, _ = block.attn.queries_keys_values(x)
-        for head, (ax, table) in enumerate(zip(axes[layer], attention_weights(q, k)[0])):
+    for layer, block in enumerate(model.blocks):
+        q, k, _ = block.attn.queries_keys_values(norm(x))
+        for head, table in enumerate(attention_weights(q, k)[0]):
+            ax = axes[layer][head]
             ax.imshow(table.cpu().sqrt(), cmap="Blues", vmin=0, vmax=1)
             ax.set_title(f"layer {layer + 1}, head {head + 1}")
             ax.set_xticks(range(len(text)), labels, fontsize=7, parse_math=False)
             ax.set_yticks(range(len(text)), labels, fontsize=7, parse_math=False)
+        x = block(x)
     figure.suptitle("each row: how much this character looks at those before it (square root of the weight)")
     save_figure(figure, path)
     print(f"written: {path}")
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Machinery: processes, the run between two steps, files, checkpoints, the command line. To understand the model
-# you can stop here. makemore.py has the same, but for the processes.
+# Machinery: processes, the run between two steps, files, checkpoints, the command line. You can stop reading
+# here and still understand the model. makemore.py has the same machinery, for one process.
 
 
 class Team:
     """The processes of a data-parallel run, as torchrun started them; without torchrun a team of one."""
 
-    def __init__(self, device=None):
+    def __init__(self, device):
         self.rank, self.size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        self.device = device or torch.device("cpu")
+        self.device = device
         if self.size > 1 and not torch.distributed.is_initialized():
-            backend = "nccl" if self.device.type == "cuda" else "gloo"
-            torch.distributed.init_process_group(backend, timeout=datetime.timedelta(seconds=50))
+            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
             atexit.register(torch.distributed.destroy_process_group)
-
-    def wrap(self, model):
-        """The model in what averages the gradients of all processes."""
-        return nn.parallel.DistributedDataParallel(model) if self.size > 1 else model
 
     def sum(self, *values):
         """The sum of each value over all processes."""
@@ -858,17 +847,6 @@ class Team:
         torch.distributed.all_reduce(totals)
         return totals.tolist()
 
-    def only_first(self, action):
-        """The first process does it; if it fails there, all fail."""
-        error = None
-        if self.rank == 0:
-            try:
-                action()
-            except UserError as caught:
-                error = caught
-        if self.sum(error is not None)[0]:
-            raise error or UserError("the first process failed")
-
 
 class Run:
     """All that happens between two steps: evaluate, keep the best weights, save, report, sample, stop.
@@ -877,29 +855,46 @@ class Run:
     Ctrl-C ends the loop between two steps, when all is saved. `facts` go into the checkpoint as they are.
     """
 
-    def __init__(self, out, config, model, optimizers, checkpoint, max_steps, team, facts, evaluate,
-                 sample):
+    PROGRESS = "step", "end", "seconds", "best_step", "best_loss", "best", "losses", "log"  # saved
+
+    def __init__(self, out, config, model, optimizers, checkpoint, max_steps, team, facts, evaluate, sample):
         self.out, self.config, self.model, self.optimizers = Path(out), config, model, optimizers
         self.team, self.facts, self.evaluate, self.sample = team, facts, evaluate, sample
-        self.progress = restore(checkpoint, model, optimizers, team) if checkpoint else Progress(end=config.max_steps)
-        self.progress.end = max_steps or self.progress.end
-        self.first, self.pressed, self.stopped = self.progress.step, False, False  # pressed: in this process
-        if 0 < self.progress.end < self.first:
-            raise UserError(f"--max-steps {max_steps} is the total, and the run is at step {self.first} already")
+        self.step, self.end, self.seconds = 0, config.max_steps, 0.0  # of training alone; an end of -1: none
+        self.best_step, self.best_loss, self.best = 0, math.inf, {}  # in validation, and the weights
+        self.losses, self.log = [], []  # of every batch; (step, seconds, training, validation) of every look
+        self.resumed = checkpoint is not None
+        self.pressed, self.stopped = False, False  # Ctrl-C: in this process; agreed by all
+        if checkpoint:
+            self.restore(checkpoint)
+        self.end = max_steps or self.end
+        if 0 < self.end < self.step:
+            raise UserError(f"--max-steps {self.end} is the total, and the run is at step {self.step}")
+
+    def restore(self, checkpoint):
+        """Put everything back, the number of threads too: a sum that is split in another way is rounded
+        differently."""
+        if checkpoint["processes"] != self.team.size:
+            raise UserError(f"the run has {checkpoint['processes']} process(es), here are {self.team.size}")
+        torch.set_num_threads(checkpoint["threads"])
+        self.model.load_state_dict(checkpoint["model"])
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizers"]):
+            optimizer.load_state_dict(state)
+        vars(self).update(checkpoint["progress"])
 
     def describe(self, data, precision):
         """Print the first lines of a run."""
-        end, processes = self.progress.end, f", {self.team.size} processes" * (self.team.size > 1)
+        processes = f", {self.team.size} processes" * (self.team.size > 1)
         print(f"device: {device_of(self.model)}, {torch.get_num_threads()} threads, {precision}{processes}")
-        print(f"data: {data}\nmodel: {size_of(self.model):,} parameters")
-        print(f"settings: {self.config}")
-        if self.first:
-            print(f"resuming at step {self.first} of {end if end > 0 else 'no end'}; the learning rate comes down "
-                  f"until step {self.config.max_steps}, as the run was begun" * (end != self.config.max_steps > 0))
+        print(f"data: {data}\nmodel: {size_of(self.model):,} parameters\nsettings: {self.config}")
+        if self.resumed:
+            planned = f"; the learning rate falls until step {self.config.max_steps}, as the run was started"
+            print(f"resuming at step {self.step} of {self.end if self.end > 0 else 'no end'}"
+                  + planned * (self.end != self.config.max_steps > 0))
 
     def __enter__(self):
-        if not self.first:
-            self.team.only_first(lambda: prepare_folder(self.out))
+        if not self.resumed and self.team.rank == 0:
+            prepare_folder(self.out)
         self.handler = None
         if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
             self.handler = signal.signal(signal.SIGINT, self.on_ctrl_c)
@@ -911,100 +906,92 @@ class Run:
             signal.signal(signal.SIGINT, self.handler)
 
     def on_ctrl_c(self, *_):
-        """The first Ctrl-C waits for the end of the step, the second does not. (torchrun sends two for one.)"""
+        """The first Ctrl-C waits for the end of the step, a second does not (torchrun sends two for one)."""
         if self.pressed and self.team.size == 1:
             raise KeyboardInterrupt
         self.pressed = True
 
     def __iter__(self):
-        progress, config = self.progress, self.config
         self.model.train()
         while True:
-            step = progress.step
-            if step % config.eval_interval == 0 or step == progress.end:
+            if self.step % self.config.eval_interval == 0 or self.step == self.end:
                 self.look()
-            if step == progress.end:
-                self.stopped = self.team.sum(self.pressed)[0] > 0
-            if self.stopped or step == progress.end:
+            if self.stopped or self.step == self.end:
                 return
-            seed = (config.seed * 1_000_003 + step) * self.team.size + self.team.rank
+            seed = (self.config.seed * 1_000_003 + self.step) * self.team.size + self.team.rank
             torch.manual_seed(seed)  # for dropout; so no random state is stored
             start = time.perf_counter()
-            yield step
-            progress.seconds += time.perf_counter() - start
-            progress.step += 1
-            late = time.monotonic() - self.saved > 15
-            loss, stopped, late = self.team.sum(self.loss, self.pressed, late)  # one reduction a step
-            progress.losses.append(loss / self.team.size)
+            yield self.step
+            self.seconds += time.perf_counter() - start
+            self.step += 1
+            loss, stopped = self.team.sum(self.loss, self.pressed)  # one reduction a step
+            self.losses.append(loss / self.team.size)
             self.check_finite(loss)
             self.stopped = stopped > 0
-            if self.stopped or late:
+            if self.stopped or time.monotonic() - self.saved > 15:
                 self.save()
-            if self.team.rank == 0 and sys.stdout and sys.stdout.isatty() and time.monotonic() - self.shown > 0.2:
-                print(f"{self.status(f'batch loss {progress.losses[-1]:.4f}'):64}", end="\r", flush=True)  # the live line
+            if sys.stdout and sys.stdout.isatty() and time.monotonic() - self.shown > 0.2:  # the live line
+                print(f"{self.status(f'batch {self.losses[-1]:.4f}'):79}", end="\r", flush=True)
                 self.shown = time.monotonic()
 
     def look(self):
-        """Evaluate, keep the best weights, save, report; every fourth time show samples too."""
-        progress, step = self.progress, self.progress.step
-        if progress.log and progress.log[-1][0] == step:
+        """Evaluate, keep the best weights, save, report; every fourth time show a sample too."""
+        last = self.log[-1][0] if self.log else 0
+        if self.log and last == self.step:
             return  # before a resume
-        training, validation = self.evaluate()
+        validation, batches = self.evaluate(), self.losses[last:]
         self.check_finite(validation)
-        progress.log.append((step, progress.seconds, training, validation))
-        if validation < progress.best_loss:
-            progress.best_step, progress.best_loss = step, validation
-            progress.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
+        self.log.append((self.step, self.seconds, sum(batches) / max(1, len(batches)), validation))
+        if validation < self.best_loss:
+            self.best_step, self.best_loss = self.step, validation
+            self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
         self.save()
-        if step == 0:
+        if self.step == 0:
             V = self.config.vocab_size
-            print(f"step 0: loss {validation:.2f} (a uniform guess: ln {V} = {math.log(V):.2f})", flush=True)
-        else:
-            print(self.status(f"train {training:.4f}, validation {validation:.4f}"), flush=True)
-        if self.team.rank == 0 and step % (4 * self.config.eval_interval) == 0 and 0 < step != progress.end:
-            self.sample(step)
+            print(f"step 0: loss {validation:.4f} (a uniform guess: ln {V} = {math.log(V):.4f})", flush=True)
+            return
+        print(self.status(f"batches {self.log[-1][2]:.4f}, validation {validation:.4f}"), flush=True)
+        if self.step % (4 * self.config.eval_interval) == 0 and self.step != self.end:
+            self.sample(self.step)
 
     def status(self, losses):
         """A line of progress: step, losses, time of a step, time left."""
-        step, end, pace = self.progress.step, self.progress.end, self.progress.seconds / self.progress.step
-        left = round(pace * (end - step))
-        return (f"step {step:>5}{f'/{end}' * (end > 0)}: {losses}, {1000 * pace:.1f} ms a step"
+        pace = self.seconds / self.step
+        left = round(pace * (self.end - self.step))
+        return (f"step {self.step:>5}{f'/{self.end}' * (self.end > 0)}: {losses}, {1000 * pace:.1f} ms a step"
                 + f", {left // 60}:{left % 60:02} left" * (left > 0))
 
-    def check_finite(self, loss):
-        """UserError with status 1 if the loss is no longer finite; the last checkpoint is from before that."""
-        if not math.isfinite(loss):
-            raise UserError(f"training diverged at step {self.progress.step}: the loss is not finite; the last "
-                            f"good checkpoint is kept in {self.out}; try a smaller --learning-rate", status=1)
+    def check_finite(self, number):
+        """UserError with status 1 if a loss or the weights are no longer finite."""
+        if not math.isfinite(number):
+            raise UserError(f"training diverged at step {self.step}: the loss is not finite; the last good "
+                            f"checkpoint is kept in {self.out}; try a smaller --learning-rate", status=1)
 
     def save(self):
-        """Save in the first process; a failure there ends all."""
-        self.check_finite(sum(value.sum().item() for value in self.model.state_dict().values()))
-        self.team.only_first(self.write)
-        self.saved = time.monotonic()
-
-    def write(self):
         """Write model.pt, all that resuming, sampling and `load` need, in plain types; and log.csv."""
-        content = io.BytesIO()
+        self.saved, weights, content = time.monotonic(), self.model.state_dict(), io.BytesIO()
+        self.check_finite(sum(value.sum().item() for value in weights.values()))
+        if self.team.rank != 0:
+            return
         torch.save({
             "format": FORMAT, "config": vars(self.config), "threads": torch.get_num_threads(), **self.facts,
-            "processes": self.team.size, "progress": vars(self.progress), "model": self.model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "processes": self.team.size, "progress": {name: getattr(self, name) for name in self.PROGRESS},
+            "model": weights, "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }, content)
         write_file(self.out / "model.pt", content.getvalue())
-        rows = [f"{step},{seconds:.3f},{a:.6f},{b:.6f}\n" for step, seconds, a, b in self.progress.log]
+        rows = [f"{step},{seconds:.3f},{a:.6f},{b:.6f}\n" for step, seconds, a, b in self.log]
         write_file(self.out / "log.csv", "".join(["step,seconds,train_loss,val_loss\n", *rows]).encode())
 
     def finish(self):
-        """Draw the losses, give the model its best weights, return the Progress. After Ctrl-C end here."""
-        self.team.only_first(lambda: draw_losses(self.progress, self.out / "loss.png"))
-        if self.stopped:
-            print(f"stopped after step {self.progress.step}; all is saved; the same command with --resume goes on "
+        """Draw the losses and give the model its best weights. After Ctrl-C, end here."""
+        if self.team.rank == 0:
+            draw_losses(self.losses, self.log, self.out / "loss.png")
+        if self.stopped or self.pressed:
+            print(f"stopped after step {self.step}; all is saved; the same command with --resume goes on "
                   f"(in Python: gpt.resume({str(self.out)!r}))")
             raise KeyboardInterrupt
-        self.model.load_state_dict(self.progress.best)
+        self.model.load_state_dict(self.best)
         self.model.eval()
-        return self.progress
 
 
 def device_of(model):
@@ -1019,11 +1006,8 @@ def write_file(path, content):
     """Replace a file in one piece: if we are killed, the old one or the new one is there, never a half."""
     temporary = Path(f"{path}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as f:
-            f.write(content)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
+        temporary.write_bytes(content)
+        temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -1034,12 +1018,9 @@ def prepare_folder(out):
     """Make the folder; what an earlier run left in it moves aside, model.pt to model.1.pt and so on."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        old = [path for path in map(out.joinpath, FILES) if path.exists()]
-        aside = ([path.with_suffix(f".{n}{path.suffix}") for path in old] for n in itertools.count(1))
-        new = next(paths for paths in aside if not any(path.exists() for path in paths))
-        for path, free in zip(old, new):
-            path.rename(free)
-            print(f"moved aside: {path} to {free.name}")
+        n = next(n for n in itertools.count(1) if not any(out.glob(f"*.{n}.*")))
+        for path in (out / name for name in FILES if (out / name).exists()):
+            print(f"moved aside: {path} to {path.rename(path.with_suffix(f'.{n}{path.suffix}')).name}")
     except OSError as error:
         raise UserError(f"cannot use {out} as the output folder: {error.strerror}") from None
 
@@ -1048,50 +1029,27 @@ def read_checkpoint(out):
     """The content of model.pt in a folder. Raises UserError if there is none, or it is damaged or foreign."""
     path = Path(out) / "model.pt"
     if not path.exists():
-        raise UserError(f"no checkpoint: {path} does not exist; train first, without --resume and --sample-only")
+        raise UserError(f"no checkpoint: {path} does not exist; train a model first")
     try:
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu") if zipfile.is_zipfile(path) else {}
-        if (found := checkpoint["format"]) == FORMAT:
-            [checkpoint[name] for name in ("chars", "source", "digest", "threads", "processes", "counts", "model", "optimizers")]
-            return checkpoint | {"config": Config(**checkpoint["config"]), "progress": Progress(**checkpoint["progress"])}
-        problem = f"is a checkpoint of {found}, and this is {FORMAT}; train anew, with another -o"
+        with zipfile.ZipFile(path):  # anything else would make torch warn
+            checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; take another -o"
+        if checkpoint["format"] == FORMAT:
+            for name in ("chars", "source", "digest", "threads", "counts", "model", "optimizers"):
+                _ = checkpoint[name]  # a KeyError if it is not there
+            checkpoint["progress"] = {name: checkpoint["progress"][name] for name in Run.PROGRESS}
+            return checkpoint | {"config": Config(**checkpoint["config"])}
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         problem = "is damaged, or not a checkpoint"
     raise UserError(f"{path} {problem}")
 
 
-def load(out, device="cpu"):
-    """(model, vocab) of a trained model: the weights of the best validation loss, ready for evaluation."""
-    checkpoint = read_checkpoint(out)
-    model = GPT(checkpoint["config"])
-    model.load_state_dict(checkpoint["progress"].best)
-    model.counts = Counts(len(checkpoint["chars"]), *(array.numpy() for array in checkpoint["counts"]))
-    return model.to(device).eval(), Vocab("", first=checkpoint["chars"])
-
-
-def restore(checkpoint, model, optimizers, team):
-    """Put weights and optimizers back as they were, return the Progress.
-
-    UserError for another number of threads or processes: a sum that is split in another way is rounded
-    differently.
-    """
-    before, now = checkpoint["threads"], torch.get_num_threads()
-    if checkpoint["processes"] != team.size:
-        raise UserError(f"the run was started with {checkpoint['processes']} process(es), here are {team.size}")
-    if device_of(model).type == "cpu" and before != now:
-        raise UserError(f"the run was started with {before} threads, here are {now}; set OMP_NUM_THREADS={before}")
-    model.load_state_dict(checkpoint["model"])
-    for optimizer, state in zip(optimizers, checkpoint["optimizers"]):
-        optimizer.load_state_dict(state)
-    return checkpoint["progress"]
-
-
 def check_same(values, config):
     """UserError if a flag contradicts the settings of an earlier run."""
     for name, value in values.items():
-        if value != getattr(config, name):
-            raise UserError(f"--{name.replace('_', '-')} {value} contradicts the run in the folder, "
-                            f"which has {getattr(config, name)}")
+        known = getattr(config, name)
+        if value != known:
+            raise UserError(f"{flag(name)} {value} contradicts the run in the folder, which has {known}")
 
 
 class Parser(argparse.ArgumentParser):
@@ -1102,7 +1060,6 @@ class Parser(argparse.ArgumentParser):
 def parse_arguments(argv):
     parser = Parser(prog="gpt", description="A text in, more text like it out.",
                     epilog="The defaults of a device are in the table DEFAULTS of gpt.py.")
-    whole, real = {"type": int, "metavar": "N"}, {"type": float, "metavar": "X"}
     add = parser.add_argument_group("files and what to do").add_argument
     add("-i", "--input-file", metavar="FILE", help=f"a UTF-8 text (default: {DEFAULT_TEXT})")
     add("-o", "--work-dir", metavar="DIR", default=DEFAULT_OUT, help=f"its folder (default: {DEFAULT_OUT})")
@@ -1110,25 +1067,14 @@ def parse_arguments(argv):
     add("--sample-only", action="store_true", help="only sample from the model in the folder")
     add("--init-from", metavar="DIR", help="begin with the weights of the run in DIR (finetuning)")
     add("--attention", metavar="TEXT", help="with --sample-only: draw what every head looks at")
-    add("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
-    add = parser.add_argument_group("sampling").add_argument
-    add("--num-samples", **whole, default=1, help="how many texts (default: 1)")
-    add("--max-new-tokens", **whole, default=500, help="characters of a text (default: 500)")
     add("--prompt", metavar="TEXT", default="", help="how the texts begin; FILE:NAME reads it from a file")
-    add("--temperature", **real, default=0.8, help="0: always the likeliest; 1: as learned (default: 0.8)")
-    add("--top-k", **whole, help="draw from the N likeliest characters only (default: all)")
-    add = parser.add_argument_group("model").add_argument
-    add("--block-size", **whole, help="context in characters")
-    add("--n-layer", **whole, help="number of layers")
-    add("--n-head", **whole, help="number of attention heads")
-    add("--n-embd", **whole, help="channels")
-    add("--dropout", **real, help="share of the embeddings and of the blocks' outputs left out in training")
-    add = parser.add_argument_group("training").add_argument
-    add("--max-steps", **whole, help="steps in total, also when resuming; -1: no end")
-    add("-b", "--batch-size", **whole, help="windows in a batch, in each process")
-    add("-l", "--learning-rate", **real, help="its peak")
-    add("--seed", **whole, help="for weights, batches and samples (default: 3407)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
+    add("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
+    for title, numbers in NUMBERS.items():
+        add = parser.add_argument_group(title).add_argument
+        for name, (_, high, text) in numbers.items():
+            short = {"batch_size": ["-b"], "learning_rate": ["-l"]}.get(name, [])
+            add(*short, flag(name), type=type(high), metavar="N" if type(high) is int else "X", help=text)
     return parser.parse_args(argv)
 
 
@@ -1136,46 +1082,47 @@ def execute(args):
     """Do what the arguments ask for."""
     given = {name: value for name, value in vars(args).items() if value is not None}
     check_limits(given)
-    sampling = {name: getattr(args, name) for name in SAMPLING}
+    settings, sampling = ({name: given[name] for name in names if name in given}
+                          for names in (NUMBERS["model"] | NUMBERS["training"], NUMBERS["sampling"]))
+    sampling["prompt"] = args.prompt
     if args.prompt.startswith("FILE:"):
         sampling["prompt"] = read_file(args.prompt.removeprefix("FILE:")).removesuffix("\n")
-    values = {name: given[name] for name in given.keys() & LIMITS.keys() - set(SAMPLING)}
     if args.sample_only + args.resume + bool(args.init_from) > 1 or args.sample_only and args.max_steps:
-        raise UserError("--sample-only, --resume and --init-from cannot be combined, nor --sample-only and --max-steps")
+        raise UserError("--sample-only cannot be combined with --resume, --init-from or --max-steps, "
+                        "nor --resume with --init-from")
     if args.attention and not args.sample_only:
         raise UserError("--attention needs --sample-only")
     if args.sample_only:
-        seed = values.pop("seed", None)
-        check_same(values, read_checkpoint(args.work_dir)["config"])
+        seed = settings.pop("seed", None)
+        check_same(settings, read_checkpoint(args.work_dir)["config"])
         model, vocab = load(args.work_dir, pick_device(args.device))
         if args.attention:
             draw_attention(model, vocab, args.attention, Path(args.work_dir) / "attention.png")
         else:
             print_texts(model, vocab, seed=seed, **sampling)
         return
-    options = {"device": args.device, **sampling}
-    text, name = None, args.input_file or DEFAULT_TEXT
+    text, options, name = None, {"device": args.device, **sampling}, args.input_file or DEFAULT_TEXT
     if args.input_file or not args.resume:
         text, options["source"] = read_file(name), str(find_file(name).resolve())
     if args.resume:
-        max_steps = values.pop("max_steps", None)
-        check_same(values, read_checkpoint(args.work_dir)["config"])
+        max_steps = settings.pop("max_steps", None)
+        check_same(settings, read_checkpoint(args.work_dir)["config"])
         resume(args.work_dir, text, max_steps=max_steps, **options)
         return
     if args.init_from:
-        if fixed := sorted(values.keys() & set(SIZES)):
-            raise UserError(f"--{fixed[0].replace('_', '-')} cannot be combined with --init-from, which has its size")
-        known = read_checkpoint(args.init_from)["config"]
-        values |= {name: getattr(known, name) for name in SIZES}
-    train(text, configure(pick_device(args.device), **values), args.work_dir, init_from=args.init_from, **options)
+        if fixed := sorted(settings.keys() & NUMBERS["model"].keys() - {"dropout"}):
+            raise UserError(f"{flag(fixed[0])} cannot be combined with --init-from, which has its size")
+        known = vars(read_checkpoint(args.init_from)["config"])
+        settings |= {name: known[name] for name in NUMBERS["model"].keys() - {"dropout"}}
+    config = configure(pick_device(args.device), **settings)
+    train(text, config, args.work_dir, init_from=args.init_from, **options)
 
 
 def main(argv=None):
-    """The command line. Returns None, or the exit status of what went wrong. Only the first process prints."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # letters the terminal lacks are no reason to stop
+    """The command line; the first process alone prints. Returns None, or the exit status of a failure."""
     rank = os.environ.get("RANK", "0")
+    with contextlib.suppress(AttributeError):  # letters that the terminal lacks are no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with contextlib.nullcontext() if rank == "0" else contextlib.redirect_stdout(io.StringIO()):
             execute(parse_arguments(argv))
@@ -1183,7 +1130,7 @@ def main(argv=None):
     except UserError as error:
         print(f"gpt{f', process {rank}' * (rank != '0')}: {error}", file=sys.stderr)
         return error.status
-    except BrokenPipeError:  # as in `makemore ... | head`
+    except BrokenPipeError:  # as in `gpt ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:

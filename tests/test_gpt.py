@@ -302,7 +302,7 @@ def rolled(model, idx, cache, first=1):
 def test_logits_with_the_cache_equal_those_without_inside_the_context():
     model = shaken_model()
     idx = torch.randint(11, (3, 16))
-    torch.testing.assert_close(rolled(model, idx, gpt.Cache(model.config), 5), logits_of(model, idx),
+    torch.testing.assert_close(rolled(model, idx, gpt.Cache(model.config.block_size), 5), logits_of(model, idx),
                                atol=1e-5, rtol=1e-5)
 
 
@@ -311,7 +311,7 @@ def test_loss_of_a_text_four_contexts_long_is_as_with_a_sliding_recomputation(tr
     T = 16
     idx = torch.tensor([tokens[i : i + 4 * T + 1].tolist() for i in range(0, 2000, 50)])
     with torch.no_grad():
-        rolling = rolled(model, idx[:, :-1], gpt.Cache(model.config))[:, 2 * T :]
+        rolling = rolled(model, idx[:, :-1], gpt.Cache(model.config.block_size))[:, 2 * T :]
         log_q = counted(model, idx[:, :-1])
         sliding = torch.cat([model(idx[:, t + 1 - T : t + 1], log_q[:, t + 1 - T : t + 1])[:, -1:]
                              for t in range(2 * T, 4 * T)], 1)
@@ -323,9 +323,10 @@ def test_loss_of_a_text_four_contexts_long_is_as_with_a_sliding_recomputation(tr
 
 def test_cache_keeps_no_more_than_one_context():
     model = shaken_model()
-    cache = gpt.Cache(model.config)
+    cache = gpt.Cache(model.config.block_size)
     rolled(model, torch.zeros(2, 40, dtype=torch.long), cache)
-    assert cache.layers[0].k.shape == (2, 2, 16, 8) and cache.text.shape == (2, 16)
+    assert cache.length == 40
+    assert sorted(tuple(kept.shape) for kept in cache.kept.values()) == [(2, 2, 16, 8)] * 4 + [(2, 16, 1)]
 
 
 def test_greedy_text_is_the_likeliest_character_again_and_again(trained):
