@@ -244,9 +244,9 @@ class Counts:
     PARTS, PIECES, LONGEST, DISCOUNT = 8, 4, 6, 0.9  # every part is this many pieces, spread over the text
     ENOUGH = 4_000_000  # characters; what comes after them is not counted
 
-    def __init__(self, V, groups, counts, length=0):
+    def __init__(self, V, groups, counts, size=0):
         """`groups`: numbers of n + 1 letters, sorted, with the table as first digit; of a text so long."""
-        self.V, self.n, self.length = V, self.longest(V), length
+        self.V, self.n, self.size = V, self.longest(V), size
         self.groups, self.counts, self.levels = groups, counts, []
         for length in range(self.n, -1, -1):
             contexts, start = np.unique(groups // V, return_index=True)
@@ -272,8 +272,8 @@ class Counts:
 
     def table_without(self, positions):
         """The tables that do not know these positions of the text."""
-        part = positions * self.PARTS * self.PIECES // self.length % self.PARTS
-        return np.where(positions < self.length, part, self.PARTS)
+        part = positions * self.PARTS * self.PIECES // self.size % self.PARTS
+        return np.where(positions < self.size, part, self.PARTS)
 
     def whole(self):
         """The groups and counts of the last table alone, which is all that a trained model needs."""
@@ -940,8 +940,9 @@ class Run:
         if self.log and last == self.step:
             return  # before a resume
         validation, batches = self.evaluate(), self.losses[last:]
+        training = sum(batches) / len(batches) if batches else math.nan  # the mean since the last look
         self.check_finite(validation)
-        self.log.append((self.step, self.seconds, sum(batches) / max(1, len(batches)), validation))
+        self.log.append((self.step, self.seconds, training, validation))
         if validation < self.best_loss:
             self.best_step, self.best_loss = self.step, validation
             self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
@@ -950,7 +951,7 @@ class Run:
             V = self.config.vocab_size
             print(f"step 0: loss {validation:.4f} (a uniform guess: ln {V} = {math.log(V):.4f})", flush=True)
             return
-        print(self.status(f"batches {self.log[-1][2]:.4f}, validation {validation:.4f}"), flush=True)
+        print(self.status(f"batches {training:.4f}, validation {validation:.4f}"), flush=True)
         if self.step % (4 * self.config.eval_interval) == 0 and self.step != self.end:
             self.sample(self.step)
 

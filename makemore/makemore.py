@@ -75,7 +75,8 @@ class Config:
         return max(100, self.max_steps // 20)
 
     def __str__(self):
-        return ", ".join(f"{k.replace('_', '-')} {v}" for k, v in vars(self).items() if v is not None)
+        used = {name: value for name, value in vars(self).items() if value is not None}
+        return ", ".join(f"{flag(name)[2:]} {value}" for name, value in used.items())
 
 
 DEFAULTS = {  # None: the type does not use it. block 0: the longest word and its end.
@@ -92,16 +93,33 @@ DEFAULTS = {  # None: the type does not use it. block 0: the longest word and it
     "lstm":        (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.2),
     "transformer": (2500,  128,   5e-3,  1e-1,     0,      4,     4,   64, None,  0.1),
 }
-LIMITS = {  # the lowest and the highest value of every number that a user can give
-    "max_steps": (1, 10**9), "batch_size": (1, 10**6), "learning_rate": (0, 1e9), "weight_decay": (0, 1e9),
-    "block_size": (1, 10**6), "n_layer": (1, 1000), "n_head": (1, 1000), "n_embd": (1, 10**5),
-    "n_embd2": (1, 10**5), "dropout": (0, 0.99), "seed": (0, 2**32 - 1),
-    "num_samples": (1, 10**6), "temperature": (0, 1e9), "top_k": (1, 10**6),
+NUMBERS = {  # every number that a user can give: its lowest and its highest value, and what it is
+    "model": {
+        "block_size": (1, 10**6, "context in letters"),
+        "n_layer": (1, 1000, "number of layers"),
+        "n_head": (1, 1000, "number of attention heads"),
+        "n_embd": (1, 10**5, "channels of a letter's vector"),
+        "n_embd2": (1, 10**5, "channels elsewhere: hidden layers, states"),
+        "dropout": (0, 0.99, "share of the channels left out in training"),
+    },
+    "training": {
+        "max_steps": (1, 10**9, "steps in total, also when resuming; -1: no end"),
+        "batch_size": (1, 10**6, "words in a batch"),
+        "learning_rate": (0, 1e9, "its peak"),
+        "weight_decay": (0, 1e9, "how fast weights shrink, relative to the learning rate"),
+        "seed": (0, 2**32 - 1, "for weights, batches and samples (default: 3407)"),
+    },
+    "sampling": {
+        "num_samples": (1, 10**6, "how many words (default: 20)"),
+        "temperature": (0, 1e9, "0: always the likeliest letter; 1: as learned (default)"),
+        "top_k": (1, 10**6, "draw from the N likeliest letters only (default: all)"),
+    },
 }
 MAX_LENGTH = 64  # characters; longer lines are left out, and a sample that finds no end is cut here
+DEFAULT_WORDS = "names.txt"
 DEFAULT_OUT = "out/makemore"
 FILES = "model.pt", "log.csv", "loss.png", "losses.png", "pairs.png", "letters.png", "diagnose.png"
-FORMAT = "makemore 2"  # of model.pt
+FORMAT = "makemore 3"  # of model.pt
 VERSION = "1.0.0"
 
 
@@ -113,12 +131,16 @@ class UserError(Exception):
         self.status = status
 
 
+def flag(name):
+    return f"--{name.replace('_', '-')}"
+
+
 def check_limits(values):
-    """Raises UserError for the first of {name: number} that is outside its LIMITS."""
-    for name, value in values.items():
-        low, high = LIMITS.get(name, (0, 0))
-        if name in LIMITS and value is not None and not low <= value <= high and (name, value) != ("max_steps", -1):
-            raise UserError(f"--{name.replace('_', '-')} must be from {low} to {high}, not {value}")
+    """Raises UserError for the first of {name: number} that is outside its limits in NUMBERS."""
+    for name, (low, high, _) in itertools.chain(*(group.items() for group in NUMBERS.values())):
+        value = values.get(name)
+        if value is not None and not low <= value <= high and (name, value) != ("max_steps", -1):
+            raise UserError(f"{flag(name)} must be from {low} to {high}, not {value}")
 
 
 def configure(type="transformer", like=None, **values):
@@ -174,19 +196,20 @@ def find_file(name):
 
 
 def read_file(name):
-    """The text of a UTF-8 file, every line end a newline. Raises UserError if it cannot be read as text."""
+    """The text of a UTF-8 file, every line end a newline. Raises UserError if the file is not text."""
+    path = find_file(name)
     try:
-        text = find_file(name).read_bytes().decode().removeprefix("\ufeff")
+        text = path.read_text("utf-8").removeprefix("\ufeff")
     except OSError as error:
         raise UserError(f"{name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        byte, offset = error.object[error.start], error.start
-        raise UserError(f"{name} is not UTF-8: byte 0x{byte:02x} at offset {offset}; convert it first") from None
+        byte = error.object[error.start]
+        raise UserError(f"{name} is not UTF-8: byte 0x{byte:02x} at offset {error.start}") from None
     if "\0" in text:
         raise UserError(f"{name} is a binary file (byte 0 after {text.index(chr(0))} characters)")
     if not text.strip():
         raise UserError(f"{name} is empty or blank")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text
 
 
 def read_words(name):
@@ -198,14 +221,12 @@ def clean(words):
     """The words without those that are too long and without duplicates, so no word is in two splits."""
     unique = list(dict.fromkeys(word for word in words if len(word) <= MAX_LENGTH))
     if len(unique) < 10:
-        raise UserError(f"only {len(unique)} different words; at least 10 are needed to train, validate and test")
+        raise UserError(f"only {len(unique)} different words; training, validation and test need at least 10")
     return unique
 
 
 def digest(words):
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
-
-
 
 
 class Vocab:
@@ -298,7 +319,7 @@ def fit_to_data(config, words, vocab):
     if config.type in ("transformer", "bow") and n < longest:
         raise UserError(f"--block-size {n} is too short: the longest word and its end take {longest}")
     if config.type == "ngram" and V ** (n + 1) >= 2**63:
-        raise UserError(f"--block-size {n} is too long: groups of {V} different letters need a number below 2^63")
+        raise UserError(f"--block-size {n} is too long: {V} letters make groups whose numbers pass 2^63")
     return dataclasses.replace(config, vocab_size=V, block_size=n)
 
 
@@ -351,7 +372,8 @@ class NGram(nn.Module):
         self.groups, self.counts = torch.unique(numbers, return_counts=True)
 
     def forward(self, x):
-        numbers = self.first_number(x)[..., None] + torch.arange(self.vocab_size, device=x.device)  # (B, T, V)
+        letters = torch.arange(self.vocab_size, device=x.device)
+        numbers = self.first_number(x)[..., None] + letters  # (B, T, V)
         index = torch.searchsorted(self.groups, numbers).clamp(max=len(self.groups) - 1)
         counts = self.counts[index].where(self.groups[index] == numbers, 0)
         total = counts.sum(2, keepdim=True)  # of the n letters, whatever follows
@@ -522,7 +544,7 @@ class Ninja(BatchNormMLP):
 
 
 def compare_gradients(model, batch):
-    """Print, for each parameter of a Ninja, the largest difference to autograd's gradient; return the largest.
+    """Print how far each gradient of a Ninja is from autograd's; return the largest difference.
 
     `batch` is (x, y) from `Words.batch`. The running statistics move as in a training step.
     """
@@ -542,7 +564,7 @@ def compare_gradients(model, batch):
 
 
 class WaveNet(nn.Module):
-    r"""A tree that fuses neighbours pairwise, level by level (van den Oord et al. 2016, "WaveNet"; lecture 6).
+    r"""A tree that fuses neighbours pairwise, level by level (van den Oord et al. 2016; lecture 6).
 
         letters        .     .     .     .     .     e     m     m       (B, T + 7, n_embd)
                         \   /       \   /       \   /       \   /
@@ -804,7 +826,7 @@ def make_optimizers(model, config):
 
 
 def schedule(step, config):
-    """The share of the peak learning rate: up in a straight line, then down in one to 1 % at the last step."""
+    """The share of the peak learning rate: linear warmup, then linear decay to 1 % at the last step."""
     warmup = 100 if config.max_steps < 0 else min(100, config.max_steps / 10)
     rise = min(1, (step + 1) / warmup)
     fall = 1 if config.max_steps < 0 else max(0.01, 1 - step / config.max_steps)
@@ -872,11 +894,11 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     given, words, device = words, clean(words), pick_device(device)
     if len(words) < len(given):
         long = sum(len(word) > MAX_LENGTH for word in given)
-        print(f"left out: {len(given) - len(words) - long:,} duplicates, {long:,} words above {MAX_LENGTH} characters")
+        duplicates = len(given) - len(words) - long
+        print(f"left out: {duplicates:,} duplicates, {long:,} words above {MAX_LENGTH} characters")
     vocab = Vocab("".join(words))
     tokens_of(sampling.get("prompt", ""), vocab)  # a bad prompt is found before the training, not after it
     data = {name: Words(part, vocab, device) for name, part in split(words).items()}
-    some = Words(data["training"].words[: len(data["validation"])], vocab, device)  # for a quick training loss
     config = fit_to_data(config, words, vocab)
     torch.manual_seed(config.seed)
     model = MODELS[config.type](config).to(device)
@@ -884,8 +906,9 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     run = Run(
         out, config, model, optimizers, checkpoint, max_steps,
         facts={"chars": vocab.chars, "source": source, "digest": digest(words)},
-        evaluate=lambda: [evaluate(model, part)[0] for part in (some, data["validation"])],
-        sample=lambda step: print_words(generate(model, vocab, **sampling | {"num_samples": 10, "seed": step}), data),
+        evaluate=lambda: evaluate(model, data["validation"])[0],
+        sample=lambda step: print_words(
+            generate(model, vocab, **sampling | {"num_samples": 10, "seed": step}), data),
         diagnosis=Diagnosis(model, data["training"]) if diagnose else None,
     )
     parts = ", ".join(f"{len(part):,} {name}" for name, part in data.items())
@@ -911,11 +934,11 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
             run.loss = loss.item()
 
     # The result: the best weights, their losses, samples, pictures.
-    progress = run.finish()
+    run.finish()
     results = {name: evaluate(model, part) for name, part in data.items()}
     losses = ", ".join(f"{name} {loss:.4f}" for name, (loss, _) in results.items())
-    print(f"with the weights of step {progress.best_step}, which has the best validation loss:\n"
-          f"loss: {losses} (standard error {results['test'][1]:.4f})")
+    print(f"loss: {losses} (standard error {results['test'][1]:.4f}) with the weights of step {run.best_step}, "
+          f"the best in validation; {run.seconds:.0f} s of training")
     names = generate(model, vocab, **{"num_samples": 20, "seed": config.seed} | sampling)
     print_words(names, data)
     if isinstance(model, (NGram, Bigram)):
@@ -925,34 +948,21 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     if diagnose:
         run.diagnosis.finish(Path(out) / "diagnose.png")
     print(f"in {out}: {', '.join(name for name in FILES if (Path(out) / name).exists())}")
-    results |= {"parameters": size_of(model), "seconds": progress.seconds, "progress": progress, "samples": names}
+    results |= {"parameters": size_of(model), "seconds": run.seconds, "run": run, "samples": names}
     return Result(model, vocab, results)
-
-
-@dataclasses.dataclass
-class Progress:
-    """What a run has reached. With the weights and the optimizers it is all that resuming needs."""
-
-    step: int = 0
-    end: int = 0  # the step to stop at; -1: no end
-    seconds: float = 0.0  # of training alone
-    best_step: int = 0
-    best_loss: float = math.inf  # in validation
-    best: dict = dataclasses.field(default_factory=dict, repr=False)  # the weights of that step
-    losses: list = dataclasses.field(default_factory=list, repr=False)  # of every batch
-    log: list = dataclasses.field(default_factory=list, repr=False)  # step, seconds, training and val. loss
 
 
 class Result(typing.NamedTuple):
     """What `train` returns. `results` has (loss, standard error) of training, validation and test; the number
-    of parameters, the seconds of training, the Progress of the run, samples."""
+    of parameters, the seconds of training, the Run with the losses of all steps, samples."""
 
     model: nn.Module
     vocab: Vocab
     results: dict
 
     def __repr__(self):  # one line in a notebook
-        losses = ", ".join(f"{name} {self.results[name][0]:.4f}" for name in ("training", "validation", "test"))
+        parts = "training", "validation", "test"
+        losses = ", ".join(f"{name} {self.results[name][0]:.4f}" for name in parts)
         return f"<{type(self.model).__name__}: {losses} after {self.results['seconds']:.0f} s>"
 
 
@@ -965,11 +975,11 @@ def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options)
     checkpoint = read_checkpoint(out)
     config, source = checkpoint["config"], source or checkpoint["source"]
     if words is None and not source:
-        raise UserError(f"the run in {out} did not read its words from a file: give them again, with -i FILE or "
-                        f"makemore.resume({str(out)!r}, words=...)")
+        raise UserError(f"the run in {out} did not read its words from a file: give them again, with -i FILE "
+                        f"or makemore.resume({str(out)!r}, words=...)")
     words = read_words(source) if words is None else words
     if digest(clean(words)) != checkpoint["digest"]:
-        raise UserError(f"{source or 'this list'} has other words than the run in {out}; take another -o")
+        raise UserError(f"{source or 'this list'} has not the words of the run in {out}; take another -o")
     max_steps = None if config.type == "ngram" else max_steps  # counting takes one step
     return train(words, config, out, source=source, checkpoint=checkpoint, max_steps=max_steps, **options)
 
@@ -983,22 +993,34 @@ def train_all(words, out, values, options):
         raise UserError("--diagnose takes one type, such as --type batchnorm")
     configs, results = [], {}
     for name in DEFAULTS:
-        fixed = ["block_size"] if Config(name, *DEFAULTS[name]).block_size in (0, 1) else []
-        configs.append(configure(name, **{k: v for k, v in values.items() if k not in fixed}))
+        fixed = {"block_size"} if configure(name).block_size in (0, 1) else set()
+        configs.append(configure(name, **{key: values[key] for key in values.keys() - fixed}))
     prepare_folder(Path(out))
     for config in configs:
         print(f"\n== {config.type} ==")
         _, _, results[config.type] = train(words, config, Path(out) / config.type, **options)
     print(f"\n{'type':12} {'parameters':>10} {'seconds':>8} {'validation':>10} {'test':>7}  a sample")
     for name, result in results.items():
-        print(f"{name:12} {result['parameters']:>10,} {result['seconds']:>8.1f} {result['validation'][0]:>10.4f} "
-              f"{result['test'][0]:>7.4f}  {result['samples'][0]}")
-    draw_losses({name: result["progress"] for name, result in results.items()}, Path(out) / "losses.png")
+        (validation, _), (test, _) = result["validation"], result["test"]
+        print(f"{name:12} {result['parameters']:>10,} {result['seconds']:>8.1f} {validation:>10.4f} "
+              f"{test:>7.4f}  {result['samples'][0]}")
+    draw_losses({name: result["run"] for name, result in results.items()}, Path(out) / "losses.png")
     print(f"picture: {Path(out) / 'losses.png'}")
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Sampling
+
+
+def load(out, device="cpu"):
+    """(model, vocab) of a trained model: the weights of the best validation loss, ready for evaluation."""
+    checkpoint = read_checkpoint(out)
+    config = checkpoint["config"]
+    if config.type not in MODELS:
+        raise UserError(f"the model in {out} is of the type {config.type!r}; put its class into MODELS first")
+    model = MODELS[config.type](config)
+    model.load_state_dict(checkpoint["progress"]["best"])
+    return model.to(device).eval(), Vocab("", first=checkpoint["chars"])
 
 
 def tokens_of(prompt, vocab):
@@ -1088,19 +1110,19 @@ def save_figure(figure, path):
 
 
 def draw_losses(runs, path):
-    """`runs`: {type: Progress}. One: batch loss, its running mean, validation. Several: validation only."""
+    """`runs`: {type: Run}. One: batch loss, its running mean, validation. Several: validation only."""
     figure = new_figure(8, 5)
     ax = figure.subplots()
-    best = min(progress.best_loss for progress in runs.values())
-    for name, progress in runs.items():
-        losses, steps, validation = progress.losses, *([row[i] for row in progress.log] for i in (0, 3))
-        if len(runs) == 1 and losses:
-            width = 1 + len(losses) // 50
-            mean = np.convolve(losses, np.ones(width) / width, mode="valid")
-            ax.plot(losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
-            ax.plot(range(width - 1, len(losses)), mean, color="tab:blue", label=f"mean of {width} batches")
-        style = "o" if len(losses) < 2 else ".-"  # counting takes one step
-        ax.plot(steps, validation, style, label=f"{name}: validation, {progress.best_loss:.4f} at best")
+    best = min(run.best_loss for run in runs.values())
+    for name, run in runs.items():
+        if len(runs) == 1 and run.losses:
+            width = 1 + len(run.losses) // 50
+            mean = np.convolve(run.losses, np.ones(width) / width, mode="valid")
+            ax.plot(run.losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
+            ax.plot(range(width - 1, len(run.losses)), mean, color="tab:blue", label=f"mean of {width}")
+        steps, _, _, validation = zip(*run.log)
+        style = "o" if len(run.losses) < 2 else ".-"  # counting takes one step
+        ax.plot(steps, validation, style, label=f"{name}: validation, {run.best_loss:.4f} at best")
     ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(best - 0.2, best + 1.2))
     ax.grid(alpha=0.3)
     ax.legend(loc="upper right")
@@ -1122,12 +1144,13 @@ def draw_pairs(model, vocab, training, path):
         ax.text(j, i, f"{letters[a]}{letters[b]}\n{pairs[a, b]:.0f}", ha="center", va="center", fontsize=7,
                 color="white" if pairs[a, b] > pairs.max() / 4 else "black", parse_math=False)
     ax.set(xlabel="next letter", ylabel="letter", xticks=[], yticks=[],
-           title=f"Letter pairs in the training words, {'expected' if isinstance(model, Bigram) else 'counted'}")
+           title=f"Pairs in the training words, {'expected' if isinstance(model, Bigram) else 'counted'}")
     save_figure(figure, path)
 
 
 def draw_letters(model, vocab, path):
-    """The letters' vectors on a plane, their first two principal components: letters that behave alike are near."""
+    """The letters' vectors on a plane, their first two principal components: letters that behave alike are
+    close to one another."""
     weight = model.embed.weight.detach().cpu().double()  # (V, n_embd)
     centred = F.pad(weight - weight.mean(0), (0, 1))  # (the zeros are for vectors of one number)
     _, sizes, axes = torch.linalg.svd(centred, full_matrices=False)  # rows of `axes`: principal components
@@ -1138,14 +1161,15 @@ def draw_letters(model, vocab, path):
     ax.scatter(points[:, 0], points[:, 1], s=200, color="lightblue")
     for letter, (a, b) in zip("." + vocab.chars[1:], points.tolist()):
         ax.text(a, b, letter, ha="center", va="center", parse_math=False)
-    ax.set(title="The letters as the model sees them", ylabel=f"second principal component ({share[1]:.0f} %)",
+    ax.set(title="The letters as the model sees them",
+           ylabel=f"second principal component ({share[1]:.0f} %)",
            xlabel=f"first principal component ({share[0]:.0f} % of the variance)")
     save_figure(figure, path)
 
 
 class Diagnosis:
-    """What lecture 4 looks at in the tanh layers: activations and gradients at the beginning and at the end of
-    a run, and in between how fast the weights move."""
+    """What lecture 4 looks at in the tanh layers: activations and gradients at the beginning and at the end
+    of a run, and in between how fast the weights move."""
 
     def __init__(self, model, training):
         if not any(isinstance(module, nn.Tanh) for module in model.modules()):
@@ -1155,7 +1179,7 @@ class Diagnosis:
         self.before, self.ratios = None, []  # the weights before a step, log10 of update to weight after it
 
     def look(self, when):
-        """Keep outputs and gradients, (N, channels), of every tanh layer for one batch, run through a copy."""
+        """Run one batch through a copy; keep outputs and gradients, (N, channels), of every tanh layer."""
         twin, outputs = copy.deepcopy(self.model).train(), {}
         for name, module in twin.named_modules():
             if isinstance(module, nn.Tanh):
@@ -1200,8 +1224,8 @@ class Diagnosis:
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Machinery: the run between two steps, files, checkpoints, the command line. To understand the models you can
-# stop here. gpt.py has the same.
+# Machinery: the run between two steps, files, checkpoints, the command line. You can stop reading here and
+# still understand the models. gpt.py has the same machinery, for several processes.
 
 
 class Run:
@@ -1211,27 +1235,43 @@ class Run:
     Ctrl-C ends the loop between two steps, when all is saved. `facts` go into the checkpoint as they are.
     """
 
-    def __init__(self, out, config, model, optimizers, checkpoint, max_steps, facts, evaluate, sample, diagnosis):
+    PROGRESS = "step", "end", "seconds", "best_step", "best_loss", "best", "losses", "log"  # saved
+
+    def __init__(self, out, config, model, optimizers, checkpoint, max_steps, facts, evaluate, sample,
+                 diagnosis=None):
         self.out, self.config, self.model, self.optimizers = Path(out), config, model, optimizers
         self.facts, self.evaluate, self.sample, self.diagnosis = facts, evaluate, sample, diagnosis
-        self.progress = restore(checkpoint, model, optimizers) if checkpoint else Progress(end=config.max_steps)
-        self.progress.end = max_steps or self.progress.end
-        self.first, self.stopped = self.progress.step, False
-        if 0 < self.progress.end < self.first:
-            raise UserError(f"--max-steps {max_steps} is the total, and the run is at step {self.first} already")
+        self.step, self.end, self.seconds = 0, config.max_steps, 0.0  # of training alone; an end of -1: none
+        self.best_step, self.best_loss, self.best = 0, math.inf, {}  # in validation, and the weights
+        self.losses, self.log = [], []  # of every batch; (step, seconds, training, validation) of every look
+        self.resumed, self.stopped = checkpoint is not None, False
+        if checkpoint:
+            self.restore(checkpoint)
+        self.end = max_steps or self.end
+        if 0 < self.end < self.step:
+            raise UserError(f"--max-steps {self.end} is the total, and the run is at step {self.step}")
+
+    def restore(self, checkpoint):
+        """Put everything back, the number of threads too: a sum that is split in another way is rounded
+        differently."""
+        torch.set_num_threads(checkpoint["threads"])
+        self.model.load_state_dict(checkpoint["model"])
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizers"]):
+            optimizer.load_state_dict(state)
+        vars(self).update(checkpoint["progress"])
 
     def describe(self, data):
         """Print the first lines of a run."""
-        end, size = self.progress.end, size_of(self.model)
+        size = f"{size_of(self.model):,} parameters" if size_of(self.model) else "no parameters, only counts"
         print(f"device: {device_of(self.model)}, {torch.get_num_threads()} threads\ndata: {data}")
-        print(f"model: {self.config.type}, {f'{size:,} parameters' if size else 'no parameters, only counts'}")
-        print(f"settings: {self.config}")
-        if self.first:
-            print(f"resuming at step {self.first} of {end if end > 0 else 'no end'}; the learning rate comes down "
-                  f"until step {self.config.max_steps}, as the run was begun" * (end != self.config.max_steps > 0))
+        print(f"model: {self.config.type}, {size}\nsettings: {self.config}")
+        if self.resumed:
+            planned = f"; the learning rate falls until step {self.config.max_steps}, as the run was started"
+            print(f"resuming at step {self.step} of {self.end if self.end > 0 else 'no end'}"
+                  + planned * (self.end != self.config.max_steps > 0))
 
     def __enter__(self):
-        if not self.first:
+        if not self.resumed:
             prepare_folder(self.out)
         if self.diagnosis:
             self.diagnosis.look("at the beginning")
@@ -1246,95 +1286,92 @@ class Run:
             signal.signal(signal.SIGINT, self.handler)
 
     def on_ctrl_c(self, *_):
-        """The first Ctrl-C waits for the end of the step, the second does not."""
+        """The first Ctrl-C waits for the end of the step, a second does not."""
         if self.stopped:
             raise KeyboardInterrupt
         self.stopped = True
 
     def __iter__(self):
-        progress, config = self.progress, self.config
         self.model.train()
         while True:
-            step = progress.step
-            if step % config.eval_interval == 0 or step == progress.end:
+            if self.step % self.config.eval_interval == 0 or self.step == self.end:
                 self.look()
-            if self.stopped or step == progress.end:
+            if self.stopped or self.step == self.end:
                 return
             if self.diagnosis:
                 self.diagnosis.measure()
-            torch.manual_seed(config.seed * 1_000_003 + step)  # for dropout; so no random state is stored
+            torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # for dropout; so no state is stored
             start = time.perf_counter()
-            yield step
-            progress.seconds += time.perf_counter() - start
-            progress.step += 1
-            progress.losses.append(self.loss)
+            yield self.step
+            self.seconds += time.perf_counter() - start
+            self.step += 1
+            self.losses.append(self.loss)
             self.check_finite(self.loss)
             if self.stopped or time.monotonic() - self.saved > 15:
                 self.save()
-            if sys.stdout and sys.stdout.isatty() and time.monotonic() - self.shown > 0.2:
-                print(f"{self.status(f'batch loss {self.loss:.4f}'):64}", end="\r", flush=True)  # the live line
+            if sys.stdout and sys.stdout.isatty() and time.monotonic() - self.shown > 0.2:  # the live line
+                print(f"{self.status(f'batch {self.losses[-1]:.4f}'):79}", end="\r", flush=True)
                 self.shown = time.monotonic()
 
     def look(self):
-        """Evaluate, keep the best weights, save, report; every fourth time show samples too."""
-        progress, step = self.progress, self.progress.step
-        if progress.log and progress.log[-1][0] == step:
+        """Evaluate, keep the best weights, save, report; every fourth time show a sample too."""
+        last = self.log[-1][0] if self.log else 0
+        if self.log and last == self.step:
             return  # before a resume
-        training, validation = self.evaluate()
+        validation, batches = self.evaluate(), self.losses[last:]
+        training = sum(batches) / len(batches) if batches else math.nan  # the mean since the last look
         self.check_finite(validation)
-        progress.log.append((step, progress.seconds, training, validation))
-        if validation < progress.best_loss:
-            progress.best_step, progress.best_loss = step, validation
-            progress.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
+        self.log.append((self.step, self.seconds, training, validation))
+        if validation < self.best_loss:
+            self.best_step, self.best_loss = self.step, validation
+            self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
         self.save()
-        if step == 0:
+        if self.step == 0:
             V = self.config.vocab_size
-            print(f"step 0: loss {validation:.2f} (a uniform guess: ln {V} = {math.log(V):.2f})", flush=True)
-        else:
-            print(self.status(f"train {training:.4f}, validation {validation:.4f}"), flush=True)
-        if step % (4 * self.config.eval_interval) == 0 and 0 < step != progress.end:
-            self.sample(step)
+            print(f"step 0: loss {validation:.4f} (a uniform guess: ln {V} = {math.log(V):.4f})", flush=True)
+            return
+        print(self.status(f"batches {training:.4f}, validation {validation:.4f}"), flush=True)
+        if self.step % (4 * self.config.eval_interval) == 0 and self.step != self.end:
+            self.sample(self.step)
 
     def status(self, losses):
         """A line of progress: step, losses, time of a step, time left."""
-        step, end, pace = self.progress.step, self.progress.end, self.progress.seconds / self.progress.step
-        left = round(pace * (end - step))
-        return (f"step {step:>5}{f'/{end}' * (end > 0)}: {losses}, {1000 * pace:.1f} ms a step"
+        pace = self.seconds / self.step
+        left = round(pace * (self.end - self.step))
+        return (f"step {self.step:>5}{f'/{self.end}' * (self.end > 0)}: {losses}, {1000 * pace:.1f} ms a step"
                 + f", {left // 60}:{left % 60:02} left" * (left > 0))
 
-    def check_finite(self, loss):
-        """UserError with status 1 if the loss is no longer finite; the last checkpoint is from before that."""
-        if not math.isfinite(loss):
-            raise UserError(f"training diverged at step {self.progress.step}: the loss is not finite; the last "
-                            f"good checkpoint is kept in {self.out}; try a smaller --learning-rate", status=1)
+    def check_finite(self, number):
+        """UserError with status 1 if a loss or the weights are no longer finite."""
+        if not math.isfinite(number):
+            raise UserError(f"training diverged at step {self.step}: the loss is not finite; the last good "
+                            f"checkpoint is kept in {self.out}; try a smaller --learning-rate", status=1)
 
     def save(self):
         """Write model.pt, all that resuming, sampling and `load` need, in plain types; and log.csv."""
-        weights, content = self.model.state_dict(), io.BytesIO()
+        self.saved, weights, content = time.monotonic(), self.model.state_dict(), io.BytesIO()
         self.check_finite(sum(value.sum().item() for value in weights.values()))
         torch.save({
             "format": FORMAT, "config": vars(self.config), "threads": torch.get_num_threads(), **self.facts,
-            "progress": vars(self.progress), "model": weights,
+            "progress": {name: getattr(self, name) for name in self.PROGRESS}, "model": weights,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }, content)
         write_file(self.out / "model.pt", content.getvalue())
-        rows = [f"{step},{seconds:.3f},{a:.6f},{b:.6f}\n" for step, seconds, a, b in self.progress.log]
+        rows = [f"{step},{seconds:.3f},{a:.6f},{b:.6f}\n" for step, seconds, a, b in self.log]
         write_file(self.out / "log.csv", "".join(["step,seconds,train_loss,val_loss\n", *rows]).encode())
-        self.saved = time.monotonic()
 
     def finish(self):
-        """Draw the losses, give the model its best weights, return the Progress. After Ctrl-C end here."""
-        draw_losses({self.config.type: self.progress}, self.out / "loss.png")
+        """Draw the losses and give the model its best weights. After Ctrl-C, end here."""
+        draw_losses({self.config.type: self}, self.out / "loss.png")
         if self.stopped:
-            print(f"stopped after step {self.progress.step}; all is saved; the same command with --resume goes on "
+            print(f"stopped after step {self.step}; all is saved; the same command with --resume goes on "
                   f"(in Python: makemore.resume({str(self.out)!r}))")
             raise KeyboardInterrupt
         if self.diagnosis:
             self.diagnosis.measure()
             self.diagnosis.look("at the end")
-        self.model.load_state_dict(self.progress.best)
+        self.model.load_state_dict(self.best)
         self.model.eval()
-        return self.progress
 
 
 def device_of(model):
@@ -1349,11 +1386,8 @@ def write_file(path, content):
     """Replace a file in one piece: if we are killed, the old one or the new one is there, never a half."""
     temporary = Path(f"{path}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as f:
-            f.write(content)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
+        temporary.write_bytes(content)
+        temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -1364,12 +1398,9 @@ def prepare_folder(out):
     """Make the folder; what an earlier run left in it moves aside, model.pt to model.1.pt and so on."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        old = [path for path in map(out.joinpath, FILES) if path.exists()]
-        aside = ([path.with_suffix(f".{n}{path.suffix}") for path in old] for n in itertools.count(1))
-        new = next(paths for paths in aside if not any(path.exists() for path in paths))
-        for path, free in zip(old, new):
-            path.rename(free)
-            print(f"moved aside: {path} to {free.name}")
+        n = next(n for n in itertools.count(1) if not any(out.glob(f"*.{n}.*")))
+        for path in (out / name for name in FILES if (out / name).exists()):
+            print(f"moved aside: {path} to {path.rename(path.with_suffix(f'.{n}{path.suffix}')).name}")
     except OSError as error:
         raise UserError(f"cannot use {out} as the output folder: {error.strerror}") from None
 
@@ -1378,49 +1409,27 @@ def read_checkpoint(out):
     """The content of model.pt in a folder. Raises UserError if there is none, or it is damaged or foreign."""
     path = Path(out) / "model.pt"
     if not path.exists():
-        raise UserError(f"no checkpoint: {path} does not exist; train first, without --resume and --sample-only")
+        raise UserError(f"no checkpoint: {path} does not exist; train a model first")
     try:
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu") if zipfile.is_zipfile(path) else {}
-        if (found := checkpoint["format"]) == FORMAT:
-            [checkpoint[name] for name in ("chars", "source", "digest", "threads", "model", "optimizers")]
-            return checkpoint | {"config": Config(**checkpoint["config"]), "progress": Progress(**checkpoint["progress"])}
-        problem = f"is a checkpoint of {found}, and this is {FORMAT}; train anew, with another -o"
+        with zipfile.ZipFile(path):  # anything else would make torch warn
+            checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; take another -o"
+        if checkpoint["format"] == FORMAT:
+            for name in ("chars", "source", "digest", "threads", "model", "optimizers"):
+                _ = checkpoint[name]  # a KeyError if it is not there
+            checkpoint["progress"] = {name: checkpoint["progress"][name] for name in Run.PROGRESS}
+            return checkpoint | {"config": Config(**checkpoint["config"])}
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         problem = "is damaged, or not a checkpoint"
     raise UserError(f"{path} {problem}")
 
 
-def load(out, device="cpu"):
-    """(model, vocab) of a trained model: the weights of the best validation loss, ready for evaluation."""
-    checkpoint = read_checkpoint(out)
-    config = checkpoint["config"]
-    if config.type not in MODELS:
-        raise UserError(f"the model in {out} is of the type {config.type!r}; put its class into MODELS first")
-    model = MODELS[config.type](config)
-    model.load_state_dict(checkpoint["progress"].best)
-    return model.to(device).eval(), Vocab("", first=checkpoint["chars"])
-
-
-def restore(checkpoint, model, optimizers):
-    """Put weights and optimizers back as they were, return the Progress.
-
-    UserError for another number of threads: a sum that is split in another way is rounded differently.
-    """
-    before, now = checkpoint["threads"], torch.get_num_threads()
-    if device_of(model).type == "cpu" and before != now:
-        raise UserError(f"the run was started with {before} threads, here are {now}; set OMP_NUM_THREADS={before}")
-    model.load_state_dict(checkpoint["model"])
-    for optimizer, state in zip(optimizers, checkpoint["optimizers"]):
-        optimizer.load_state_dict(state)
-    return checkpoint["progress"]
-
-
 def check_same(values, config):
-    """UserError if a flag contradicts the settings of an earlier run."""
+    """UserError if a flag contradicts the settings of an earlier run. (None: the type does not use it.)"""
     for name, value in values.items():
         known = getattr(config, name)
-        if value is not None and known not in (None, value):
-            raise UserError(f"--{name.replace('_', '-')} {value} contradicts the run in the folder, which has {known}")
+        if known not in (None, value):
+            raise UserError(f"{flag(name)} {value} contradicts the run in the folder, which has {known}")
 
 
 class Parser(argparse.ArgumentParser):
@@ -1431,35 +1440,23 @@ class Parser(argparse.ArgumentParser):
 def parse_arguments(argv):
     parser = Parser(prog="makemore", description="A file of words in, more words like them out.",
                     epilog="The defaults of a type are in the table DEFAULTS of makemore.py.")
-    whole, real = {"type": int, "metavar": "N"}, {"type": float, "metavar": "X"}
     add = parser.add_argument_group("files and what to do").add_argument
-    add("-i", "--input-file", metavar="FILE", help="words, one a line (default: names.txt)")
+    add("-i", "--input-file", metavar="FILE", help=f"words, one a line (default: {DEFAULT_WORDS})")
     add("-o", "--work-dir", metavar="DIR", default=DEFAULT_OUT, help=f"its folder (default: {DEFAULT_OUT})")
+    add("--type", choices=[*MODELS, "all"], metavar="TYPE",
+        help=f"{', '.join(MODELS)} (default: transformer); all: every type, one table")
     add("--resume", action="store_true", help="go on with the run in the folder")
     add("--sample-only", action="store_true", help="only sample from the model in the folder")
     add("--diagnose", action="store_true", help="look into the tanh layers: activations, gradients, updates")
-    add("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
-    add = parser.add_argument_group("sampling").add_argument
-    add("--num-samples", **whole, default=20, help="how many words (default: 20)")
     add("--prompt", metavar="TEXT", default="", help="how the words begin")
-    add("--temperature", **real, default=1.0, help="0: always the likeliest letter; 1: as learned (default)")
-    add("--top-k", **whole, help="draw from the N likeliest letters only (default: all)")
-    add = parser.add_argument_group("model").add_argument
-    add("--type", choices=[*MODELS, "all"], metavar="TYPE",
-        help=f"{', '.join(MODELS)} (default: transformer); all: every type, one table")
-    add("--block-size", **whole, help="context in letters")
-    add("--n-layer", **whole, help="number of layers")
-    add("--n-head", **whole, help="number of attention heads")
-    add("--n-embd", **whole, help="channels of a letter's vector")
-    add("--n-embd2", **whole, help="channels elsewhere: hidden layers, states")
-    add = parser.add_argument_group("training").add_argument
-    add("--max-steps", **whole, help="steps in total, also when resuming; -1: no end")
-    add("-b", "--batch-size", **whole, help="words in a batch")
-    add("-l", "--learning-rate", **real, help="its peak")
-    add("-w", "--weight-decay", **real, help="how fast weights shrink, relative to the learning rate")
-    add("--seed", **whole, help="for weights, batches and samples (default: 3407)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
     add("-n", "--num-workers", help=argparse.SUPPRESS)  # of the original makemore; there are no workers here
+    add("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
+    for title, numbers in NUMBERS.items():
+        add = parser.add_argument_group(title).add_argument
+        for name, (_, high, text) in numbers.items():
+            short = {"batch_size": ["-b"], "learning_rate": ["-l"], "weight_decay": ["-w"]}.get(name, [])
+            add(*short, flag(name), type=type(high), metavar="N" if type(high) is int else "X", help=text)
     return parser.parse_args(argv)
 
 
@@ -1467,45 +1464,42 @@ def execute(args):
     """Do what the arguments ask for."""
     given = {name: value for name, value in vars(args).items() if value is not None}
     check_limits(given)
-    values = {name: given[name] for name in given.keys() & LIMITS.keys() - {"num_samples", "temperature", "top_k"}}
-    sampling = {name: getattr(args, name) for name in ("prompt", "temperature", "num_samples", "top_k")}
-    if args.sample_only and (args.resume or args.max_steps):
-        raise UserError("--sample-only cannot be combined with --resume or --max-steps")
+    settings, sampling = ({name: given[name] for name in names if name in given}
+                          for names in (NUMBERS["model"] | NUMBERS["training"], NUMBERS["sampling"]))
+    sampling["prompt"] = args.prompt
+    if args.sample_only + args.resume + (args.type == "all") > 1 or args.sample_only and args.max_steps:
+        raise UserError("--sample-only cannot be combined with --resume, --max-steps or --type all, "
+                        "nor --resume with --type all")
+    if args.sample_only or args.resume:
+        checkpoint = read_checkpoint(args.work_dir)
+        max_steps = settings.pop("max_steps", None)
+        seed = settings.pop("seed", None) if args.sample_only else None
+        check_same({"type": args.type or checkpoint["config"].type} | settings, checkpoint["config"])
     if args.sample_only:
-        sample_only(args, values, sampling)
+        model, vocab = load(args.work_dir, pick_device(args.device))
+        names, origin = generate(model, vocab, **{"num_samples": 20, "seed": seed} | sampling), {}
+        with contextlib.suppress(UserError):  # where the words are at hand, show which samples are among them
+            words = clean(read_words(args.input_file or checkpoint["source"]))
+            if digest(words) == checkpoint["digest"]:
+                origin = {word: f"\tin {name}" for name, part in split(words).items() for word in part}
+        print("\n".join(name + origin.get(name, "") for name in names))
         return
     options = {"device": args.device, "diagnose": args.diagnose, **sampling}
-    words, name = None, args.input_file or "names.txt"
+    words, name = None, args.input_file or DEFAULT_WORDS
     if args.input_file or not args.resume:
         words, options["source"] = read_words(name), str(find_file(name).resolve())
     if args.resume:
-        max_steps = values.pop("max_steps", None)
-        check_same({"type": args.type} | values, read_checkpoint(args.work_dir)["config"])
         resume(args.work_dir, words, max_steps=max_steps, **options)
     elif args.type == "all":
-        train_all(words, args.work_dir, values, options)
+        train_all(words, args.work_dir, settings, options)
     else:
-        train(words, configure(args.type or "transformer", **values), args.work_dir, **options)
-
-
-def sample_only(args, values, sampling):
-    """Print words, one a line. If the file of the data is there, its words are marked with the part they are in."""
-    seed, checkpoint = values.pop("seed", None), read_checkpoint(args.work_dir)
-    check_same({"type": args.type} | values, checkpoint["config"])
-    model, vocab = load(args.work_dir, pick_device(args.device))
-    names, origin = generate(model, vocab, seed=seed, **sampling), {}
-    with contextlib.suppress(UserError):
-        words = clean(read_words(args.input_file or checkpoint["source"]))
-        if digest(words) == checkpoint["digest"]:
-            origin = {word: f"\tin {name}" for name, part in split(words).items() for word in part}
-    print("\n".join(name + origin.get(name, "") for name in names))
+        train(words, configure(args.type or "transformer", **settings), args.work_dir, **options)
 
 
 def main(argv=None):
-    """The command line. Returns None, or the exit status of what went wrong."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # letters the terminal lacks are no reason to stop
+    """The command line. Returns None, or the exit status of a failure."""
+    with contextlib.suppress(AttributeError):  # letters that the terminal lacks are no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         execute(parse_arguments(argv))
         print(end="", flush=True)
