@@ -51,19 +51,24 @@ from torch import nn
 # Configuration
 
 
+def number(low, high, text, **default):
+    """A field of Config: a number with its lowest and highest value, and what --help says about it."""
+    return dataclasses.field(metadata={"number": (low, high, text)}, **default)
+
+
 @dataclasses.dataclass
 class Config:
     """All settings of a run. Build it with `configure`, which fills in the defaults of the device."""
 
-    max_steps: int  # -1: no end
-    batch_size: int  # windows, in each process
-    learning_rate: float  # its peak
-    block_size: int  # context in characters
-    n_layer: int
-    n_head: int
-    n_embd: int  # channels
-    dropout: float
-    seed: int = 3407
+    max_steps: int = number(1, 10**9, "steps in total, also when resuming; -1: no end")
+    batch_size: int = number(1, 10**6, "windows in a batch, in each process")
+    learning_rate: float = number(0, 1e9, "its peak")
+    block_size: int = number(1, 10**6, "context in characters")
+    n_layer: int = number(1, 1000, "number of layers")
+    n_head: int = number(1, 1000, "number of attention heads")
+    n_embd: int = number(2, 10**5, "channels")
+    dropout: float = number(0, 0.99, "share of embeddings and of blocks' outputs left out in training")
+    seed: int = number(0, 2**32 - 1, "for weights, batches and samples (default: 3407)", default=3407)
     vocab_size: int = 0  # from the data
 
     @property
@@ -79,31 +84,19 @@ DEFAULTS = {
     "cpu":  (1500,    2, 0.01,    1024,     2,    2,     128,    0.0),
     "gpu":  (5000,   16, 0.01,    1024,     6,    6,     384,    0.2),
 }
-NUMBERS = {  # every number that a user can give: its lowest and its highest value, and what it is
-    "model": {
-        "block_size": (1, 10**6, "context in characters"),
-        "n_layer": (1, 1000, "number of layers"),
-        "n_head": (1, 1000, "number of attention heads"),
-        "n_embd": (2, 10**5, "channels"),
-        "dropout": (0, 0.99, "share of the embeddings and of the blocks' outputs left out in training"),
-    },
-    "training": {
-        "max_steps": (1, 10**9, "steps in total, also when resuming; -1: no end"),
-        "batch_size": (1, 10**6, "windows in a batch, in each process"),
-        "learning_rate": (0, 1e9, "its peak"),
-        "seed": (0, 2**32 - 1, "for weights, batches and samples (default: 3407)"),
-    },
-    "sampling": {
-        "num_samples": (1, 10**6, "how many texts (default: 1)"),
-        "max_new_tokens": (1, 10**9, "characters of a text (default: 500)"),
-        "temperature": (0, 1e9, "0: always the likeliest; 1: as learned (default: 0.8)"),
-        "top_k": (1, 10**6, "draw from the N likeliest characters only (default: all)"),
-    },
+SAMPLING = {
+    "num_samples": (1, 10**6, "how many texts (default: 1)"),
+    "max_new_tokens": (1, 10**9, "characters of a text (default: 500)"),
+    "temperature": (0, 1e9, "0: always the likeliest; 1: as learned (default: 0.8)"),
+    "top_k": (1, 10**6, "draw from the N likeliest characters only (default: all)"),
 }
+SETTINGS = {field.name: field.metadata["number"] for field in dataclasses.fields(Config) if field.metadata}
+SIZES = "n_layer", "n_head", "n_embd", "block_size"  # of a model, fixed once it has weights
 DEFAULT_TEXT = "tinyshakespeare.txt"
 DEFAULT_OUT = "out/gpt"
 FILES = "model.pt", "log.csv", "loss.png", "attention.png"
 FORMAT = "gpt 5"  # of model.pt
+CONTENT = "chars", "source", "digest", "counts", "threads", "processes", "progress", "model", "optimizers"
 VERSION = "1.0.0"
 
 
@@ -120,8 +113,8 @@ def flag(name):
 
 
 def check_limits(values):
-    """Raises UserError for the first of {name: number} that is outside its limits in NUMBERS."""
-    for name, (low, high, _) in itertools.chain(*(group.items() for group in NUMBERS.values())):
+    """Raises UserError for the first of {name: number} that is not between its lowest and highest value."""
+    for name, (low, high, _) in (SETTINGS | SAMPLING).items():
         value = values.get(name)
         if value is not None and not low <= value <= high and (name, value) != ("max_steps", -1):
             raise UserError(f"{flag(name)} must be from {low} to {high}, not {value}")
@@ -135,7 +128,7 @@ def configure(device="cpu", **values):
     check_limits(values)
     config = dataclasses.replace(Config(*DEFAULTS["cpu" if str(device) == "cpu" else "gpu"]), **values)
     if config.n_embd % (2 * config.n_head):
-        raise UserError(f"--n-embd {config.n_embd} does not divide into {config.n_head} heads of an even size")
+        raise UserError(f"--n-embd {config.n_embd} does not divide into {config.n_head} heads of even size")
     return config
 
 
@@ -624,8 +617,8 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     )
     parts = ", ".join(f"{len(part):,} {name}" for name, part in data.items())
     edition = Path(source) in (HERE / DEFAULT_TEXT, HERE.parent / "data" / DEFAULT_TEXT)
-    run.describe(f"{Path(source).name or 'a text'}, {len(text):,} characters ({parts}), {len(vocab)} different"
-                 f": {vocab}" + "\n      our own edition; nanoGPT's 1.4697 is on another file" * edition,
+    run.describe(f"{Path(source).name or 'a text'}, {len(text):,} characters ({parts}), "
+                 f"{len(vocab)} different: {vocab}" + "\n      our own edition; nanoGPT's 1.4697 is on another file" * edition,
                  f"{'bfloat16' if bfloat16 else 'float32'}{', compiled' * compiled}")
     parallel = torch.compile(model) if compiled else model  # the same weights
     if team.size > 1:
@@ -886,7 +879,8 @@ class Run:
         """Print the first lines of a run."""
         processes = f", {self.team.size} processes" * (self.team.size > 1)
         print(f"device: {device_of(self.model)}, {torch.get_num_threads()} threads, {precision}{processes}")
-        print(f"data: {data}\nmodel: {size_of(self.model):,} parameters\nsettings: {self.config}")
+        uniform = f"a uniform guess has a loss of {math.log(self.config.vocab_size):.4f}"
+        print(f"data: {data}\nmodel: {size_of(self.model):,} parameters; {uniform}\nsettings: {self.config}")
         if self.resumed:
             planned = f"; the learning rate falls until step {self.config.max_steps}, as the run was started"
             print(f"resuming at step {self.step} of {self.end if self.end > 0 else 'no end'}"
@@ -947,19 +941,17 @@ class Run:
             self.best_step, self.best_loss = self.step, validation
             self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
         self.save()
-        if self.step == 0:
-            V = self.config.vocab_size
-            print(f"step 0: loss {validation:.4f} (a uniform guess: ln {V} = {math.log(V):.4f})", flush=True)
-            return
-        print(self.status(f"batches {training:.4f}, validation {validation:.4f}"), flush=True)
-        if self.step % (4 * self.config.eval_interval) == 0 and self.step != self.end:
+        batches = f", batches {training:.4f}" * bool(batches)
+        print(self.status(f"validation {validation:.4f}{batches}"), flush=True)
+        if self.step % (4 * self.config.eval_interval) == 0 and self.step not in (0, self.end):
             self.sample(self.step)
 
     def status(self, losses):
         """A line of progress: step, losses, time of a step, time left."""
-        pace = self.seconds / self.step
+        pace = self.seconds / max(1, self.step)
         left = round(pace * (self.end - self.step))
-        return (f"step {self.step:>5}{f'/{self.end}' * (self.end > 0)}: {losses}, {1000 * pace:.1f} ms a step"
+        return (f"step {self.step:>5}{f'/{self.end}' * (self.end > 0)}: {losses}"
+                + f", {1000 * pace:.1f} ms a step" * (pace > 0)
                 + f", {left // 60}:{left % 60:02} left" * (left > 0))
 
     def check_finite(self, number):
@@ -1036,10 +1028,8 @@ def read_checkpoint(out):
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; take another -o"
         if checkpoint["format"] == FORMAT:
-            for name in ("chars", "source", "digest", "threads", "counts", "model", "optimizers"):
-                _ = checkpoint[name]  # a KeyError if it is not there
-            checkpoint["progress"] = {name: checkpoint["progress"][name] for name in Run.PROGRESS}
-            return checkpoint | {"config": Config(**checkpoint["config"])}
+            config = Config(**checkpoint["config"])
+            return {name: checkpoint[name] for name in CONTENT} | {"config": config}
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         problem = "is damaged, or not a checkpoint"
     raise UserError(f"{path} {problem}")
@@ -1061,17 +1051,18 @@ class Parser(argparse.ArgumentParser):
 def parse_arguments(argv):
     parser = Parser(prog="gpt", description="A text in, more text like it out.",
                     epilog="The defaults of a device are in the table DEFAULTS of gpt.py.")
-    add = parser.add_argument_group("files and what to do").add_argument
+    group = parser.add_argument_group("files and what to do")
+    add, either = group.add_argument, group.add_mutually_exclusive_group().add_argument
     add("-i", "--input-file", metavar="FILE", help=f"a UTF-8 text (default: {DEFAULT_TEXT})")
     add("-o", "--work-dir", metavar="DIR", default=DEFAULT_OUT, help=f"its folder (default: {DEFAULT_OUT})")
-    add("--resume", action="store_true", help="go on with the run in the folder")
-    add("--sample-only", action="store_true", help="only sample from the model in the folder")
-    add("--init-from", metavar="DIR", help="begin with the weights of the run in DIR (finetuning)")
+    either("--resume", action="store_true", help="go on with the run in the folder")
+    either("--sample-only", action="store_true", help="only sample from the model in the folder")
+    either("--init-from", metavar="DIR", help="begin with the weights of the run in DIR (finetuning)")
     add("--attention", metavar="TEXT", help="with --sample-only: draw what every head looks at")
     add("--prompt", metavar="TEXT", default="", help="how the texts begin; FILE:NAME reads it from a file")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
     add("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
-    for title, numbers in NUMBERS.items():
+    for title, numbers in (("settings", SETTINGS), ("sampling", SAMPLING)):
         add = parser.add_argument_group(title).add_argument
         for name, (_, high, text) in numbers.items():
             short = {"batch_size": ["-b"], "learning_rate": ["-l"]}.get(name, [])
@@ -1083,38 +1074,36 @@ def execute(args):
     """Do what the arguments ask for."""
     given = {name: value for name, value in vars(args).items() if value is not None}
     check_limits(given)
-    settings, sampling = ({name: given[name] for name in names if name in given}
-                          for names in (NUMBERS["model"] | NUMBERS["training"], NUMBERS["sampling"]))
-    sampling["prompt"] = args.prompt
+    settings = {name: given[name] for name in SETTINGS if name in given}
+    sampling = {"prompt": args.prompt} | {name: given[name] for name in SAMPLING if name in given}
     if args.prompt.startswith("FILE:"):
         sampling["prompt"] = read_file(args.prompt.removeprefix("FILE:")).removesuffix("\n")
-    if args.sample_only + args.resume + bool(args.init_from) > 1 or args.sample_only and args.max_steps:
-        raise UserError("--sample-only cannot be combined with --resume, --init-from or --max-steps, "
-                        "nor --resume with --init-from")
     if args.attention and not args.sample_only:
         raise UserError("--attention needs --sample-only")
-    if args.sample_only:
-        seed = settings.pop("seed", None)
+    if args.sample_only or args.resume:
+        seed = settings.pop("seed", None) if args.sample_only else None
+        max_steps = settings.pop("max_steps", None)
         check_same(settings, read_checkpoint(args.work_dir)["config"])
+    if args.sample_only:
         model, vocab = load(args.work_dir, pick_device(args.device))
         if args.attention:
             draw_attention(model, vocab, args.attention, Path(args.work_dir) / "attention.png")
         else:
             print_texts(model, vocab, seed=seed, **sampling)
         return
-    text, options, name = None, {"device": args.device, **sampling}, args.input_file or DEFAULT_TEXT
+    options = {"device": args.device, **sampling}
+    text, name = None, args.input_file or DEFAULT_TEXT
     if args.input_file or not args.resume:
         text, options["source"] = read_file(name), str(find_file(name).resolve())
     if args.resume:
-        max_steps = settings.pop("max_steps", None)
-        check_same(settings, read_checkpoint(args.work_dir)["config"])
         resume(args.work_dir, text, max_steps=max_steps, **options)
         return
     if args.init_from:
-        if fixed := sorted(settings.keys() & NUMBERS["model"].keys() - {"dropout"}):
-            raise UserError(f"{flag(fixed[0])} cannot be combined with --init-from, which has its size")
-        known = vars(read_checkpoint(args.init_from)["config"])
-        settings |= {name: known[name] for name in NUMBERS["model"].keys() - {"dropout"}}
+        if args.init_from.startswith("gpt2") and not Path(args.init_from).exists():
+            raise UserError("--init-from takes a folder of ours; OpenAI's gpt2 has weights of another kind")
+        known = read_checkpoint(args.init_from)["config"]
+        check_same({name: settings[name] for name in SIZES if name in settings}, known)
+        settings |= {name: getattr(known, name) for name in SIZES}
     config = configure(pick_device(args.device), **settings)
     train(text, config, args.work_dir, init_from=args.init_from, **options)
 

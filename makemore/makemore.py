@@ -52,22 +52,27 @@ from torch import nn
 # Configuration
 
 
+def number(low, high, text, **default):
+    """A field of Config: a number with its lowest and highest value, and what --help says about it."""
+    return dataclasses.field(metadata={"number": (low, high, text)}, **default)
+
+
 @dataclasses.dataclass
 class Config:
     """All settings of a run. Build it with `configure`, which fills in the defaults of the type."""
 
     type: str
-    max_steps: int  # -1: no end
-    batch_size: int | None  # words
-    learning_rate: float | None  # its peak
-    weight_decay: float | None
-    block_size: int | None  # context in tokens
-    n_layer: int | None
-    n_head: int | None
-    n_embd: int | None  # channels of a letter's vector
-    n_embd2: int | None  # channels elsewhere: hidden layers, states
-    dropout: float | None
-    seed: int = 3407
+    max_steps: int = number(1, 10**9, "steps in total, also when resuming; -1: no end")
+    batch_size: int | None = number(1, 10**6, "words in a batch")
+    learning_rate: float | None = number(0, 1e9, "its peak")
+    weight_decay: float | None = number(0, 1e9, "how fast weights shrink, relative to the learning rate")
+    block_size: int | None = number(1, 10**6, "context in letters")
+    n_layer: int | None = number(1, 1000, "number of layers")
+    n_head: int | None = number(1, 1000, "number of attention heads")
+    n_embd: int | None = number(1, 10**5, "channels of a letter's vector")
+    n_embd2: int | None = number(1, 10**5, "channels elsewhere: hidden layers, states")
+    dropout: float | None = number(0, 0.99, "share of the channels left out in training")
+    seed: int = number(0, 2**32 - 1, "for weights, batches and samples (default: 3407)", default=3407)
     vocab_size: int = 0  # from the data
 
     @property
@@ -93,33 +98,18 @@ DEFAULTS = {  # None: the type does not use it. block 0: the longest word and it
     "lstm":        (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.2),
     "transformer": (2500,  128,   5e-3,  1e-1,     0,      4,     4,   64, None,  0.1),
 }
-NUMBERS = {  # every number that a user can give: its lowest and its highest value, and what it is
-    "model": {
-        "block_size": (1, 10**6, "context in letters"),
-        "n_layer": (1, 1000, "number of layers"),
-        "n_head": (1, 1000, "number of attention heads"),
-        "n_embd": (1, 10**5, "channels of a letter's vector"),
-        "n_embd2": (1, 10**5, "channels elsewhere: hidden layers, states"),
-        "dropout": (0, 0.99, "share of the channels left out in training"),
-    },
-    "training": {
-        "max_steps": (1, 10**9, "steps in total, also when resuming; -1: no end"),
-        "batch_size": (1, 10**6, "words in a batch"),
-        "learning_rate": (0, 1e9, "its peak"),
-        "weight_decay": (0, 1e9, "how fast weights shrink, relative to the learning rate"),
-        "seed": (0, 2**32 - 1, "for weights, batches and samples (default: 3407)"),
-    },
-    "sampling": {
-        "num_samples": (1, 10**6, "how many words (default: 20)"),
-        "temperature": (0, 1e9, "0: always the likeliest letter; 1: as learned (default)"),
-        "top_k": (1, 10**6, "draw from the N likeliest letters only (default: all)"),
-    },
+SAMPLING = {
+    "num_samples": (1, 10**6, "how many words (default: 20)"),
+    "temperature": (0, 1e9, "0: always the likeliest letter; 1: as learned (default)"),
+    "top_k": (1, 10**6, "draw from the N likeliest letters only (default: all)"),
 }
+SETTINGS = {field.name: field.metadata["number"] for field in dataclasses.fields(Config) if field.metadata}
 MAX_LENGTH = 64  # characters; longer lines are left out, and a sample that finds no end is cut here
 DEFAULT_WORDS = "names.txt"
 DEFAULT_OUT = "out/makemore"
 FILES = "model.pt", "log.csv", "loss.png", "losses.png", "pairs.png", "letters.png", "diagnose.png"
 FORMAT = "makemore 3"  # of model.pt
+CONTENT = "chars", "source", "digest", "threads", "progress", "model", "optimizers"
 VERSION = "1.0.0"
 
 
@@ -136,8 +126,8 @@ def flag(name):
 
 
 def check_limits(values):
-    """Raises UserError for the first of {name: number} that is outside its limits in NUMBERS."""
-    for name, (low, high, _) in itertools.chain(*(group.items() for group in NUMBERS.values())):
+    """Raises UserError for the first of {name: number} that is not between its lowest and highest value."""
+    for name, (low, high, _) in (SETTINGS | SAMPLING).items():
         value = values.get(name)
         if value is not None and not low <= value <= high and (name, value) != ("max_steps", -1):
             raise UserError(f"{flag(name)} must be from {low} to {high}, not {value}")
@@ -937,8 +927,8 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     run.finish()
     results = {name: evaluate(model, part) for name, part in data.items()}
     losses = ", ".join(f"{name} {loss:.4f}" for name, (loss, _) in results.items())
-    print(f"loss: {losses} (standard error {results['test'][1]:.4f}) with the weights of step {run.best_step}, "
-          f"the best in validation; {run.seconds:.0f} s of training")
+    print(f"loss: {losses} (standard error {results['test'][1]:.4f}) with the weights of step "
+          f"{run.best_step}, the best in validation; {run.seconds:.0f} s of training")
     names = generate(model, vocab, **{"num_samples": 20, "seed": config.seed} | sampling)
     print_words(names, data)
     if isinstance(model, (NGram, Bigram)):
@@ -979,7 +969,7 @@ def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options)
                         f"or makemore.resume({str(out)!r}, words=...)")
     words = read_words(source) if words is None else words
     if digest(clean(words)) != checkpoint["digest"]:
-        raise UserError(f"{source or 'this list'} has not the words of the run in {out}; take another -o")
+        raise UserError(f"{source or 'this list'} does not hold the words of the run in {out}; use another -o")
     max_steps = None if config.type == "ngram" else max_steps  # counting takes one step
     return train(words, config, out, source=source, checkpoint=checkpoint, max_steps=max_steps, **options)
 
@@ -1264,7 +1254,8 @@ class Run:
         """Print the first lines of a run."""
         size = f"{size_of(self.model):,} parameters" if size_of(self.model) else "no parameters, only counts"
         print(f"device: {device_of(self.model)}, {torch.get_num_threads()} threads\ndata: {data}")
-        print(f"model: {self.config.type}, {size}\nsettings: {self.config}")
+        uniform = f"a uniform guess has a loss of {math.log(self.config.vocab_size):.4f}"
+        print(f"model: {self.config.type}, {size}; {uniform}\nsettings: {self.config}")
         if self.resumed:
             planned = f"; the learning rate falls until step {self.config.max_steps}, as the run was started"
             print(f"resuming at step {self.step} of {self.end if self.end > 0 else 'no end'}"
@@ -1326,19 +1317,17 @@ class Run:
             self.best_step, self.best_loss = self.step, validation
             self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
         self.save()
-        if self.step == 0:
-            V = self.config.vocab_size
-            print(f"step 0: loss {validation:.4f} (a uniform guess: ln {V} = {math.log(V):.4f})", flush=True)
-            return
-        print(self.status(f"batches {training:.4f}, validation {validation:.4f}"), flush=True)
-        if self.step % (4 * self.config.eval_interval) == 0 and self.step != self.end:
+        batches = f", batches {training:.4f}" * bool(batches)
+        print(self.status(f"validation {validation:.4f}{batches}"), flush=True)
+        if self.step % (4 * self.config.eval_interval) == 0 and self.step not in (0, self.end):
             self.sample(self.step)
 
     def status(self, losses):
         """A line of progress: step, losses, time of a step, time left."""
-        pace = self.seconds / self.step
+        pace = self.seconds / max(1, self.step)
         left = round(pace * (self.end - self.step))
-        return (f"step {self.step:>5}{f'/{self.end}' * (self.end > 0)}: {losses}, {1000 * pace:.1f} ms a step"
+        return (f"step {self.step:>5}{f'/{self.end}' * (self.end > 0)}: {losses}"
+                + f", {1000 * pace:.1f} ms a step" * (pace > 0)
                 + f", {left // 60}:{left % 60:02} left" * (left > 0))
 
     def check_finite(self, number):
@@ -1415,10 +1404,8 @@ def read_checkpoint(out):
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; take another -o"
         if checkpoint["format"] == FORMAT:
-            for name in ("chars", "source", "digest", "threads", "model", "optimizers"):
-                _ = checkpoint[name]  # a KeyError if it is not there
-            checkpoint["progress"] = {name: checkpoint["progress"][name] for name in Run.PROGRESS}
-            return checkpoint | {"config": Config(**checkpoint["config"])}
+            config = Config(**checkpoint["config"])
+            return {name: checkpoint[name] for name in CONTENT} | {"config": config}
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         problem = "is damaged, or not a checkpoint"
     raise UserError(f"{path} {problem}")
@@ -1440,19 +1427,20 @@ class Parser(argparse.ArgumentParser):
 def parse_arguments(argv):
     parser = Parser(prog="makemore", description="A file of words in, more words like them out.",
                     epilog="The defaults of a type are in the table DEFAULTS of makemore.py.")
-    add = parser.add_argument_group("files and what to do").add_argument
+    group = parser.add_argument_group("files and what to do")
+    add, either = group.add_argument, group.add_mutually_exclusive_group().add_argument
     add("-i", "--input-file", metavar="FILE", help=f"words, one a line (default: {DEFAULT_WORDS})")
     add("-o", "--work-dir", metavar="DIR", default=DEFAULT_OUT, help=f"its folder (default: {DEFAULT_OUT})")
     add("--type", choices=[*MODELS, "all"], metavar="TYPE",
         help=f"{', '.join(MODELS)} (default: transformer); all: every type, one table")
-    add("--resume", action="store_true", help="go on with the run in the folder")
-    add("--sample-only", action="store_true", help="only sample from the model in the folder")
+    either("--resume", action="store_true", help="go on with the run in the folder")
+    either("--sample-only", action="store_true", help="only sample from the model in the folder")
     add("--diagnose", action="store_true", help="look into the tanh layers: activations, gradients, updates")
     add("--prompt", metavar="TEXT", default="", help="how the words begin")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
     add("-n", "--num-workers", help=argparse.SUPPRESS)  # of the original makemore; there are no workers here
     add("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
-    for title, numbers in NUMBERS.items():
+    for title, numbers in (("settings", SETTINGS), ("sampling", SAMPLING)):
         add = parser.add_argument_group(title).add_argument
         for name, (_, high, text) in numbers.items():
             short = {"batch_size": ["-b"], "learning_rate": ["-l"], "weight_decay": ["-w"]}.get(name, [])
@@ -1464,12 +1452,8 @@ def execute(args):
     """Do what the arguments ask for."""
     given = {name: value for name, value in vars(args).items() if value is not None}
     check_limits(given)
-    settings, sampling = ({name: given[name] for name in names if name in given}
-                          for names in (NUMBERS["model"] | NUMBERS["training"], NUMBERS["sampling"]))
-    sampling["prompt"] = args.prompt
-    if args.sample_only + args.resume + (args.type == "all") > 1 or args.sample_only and args.max_steps:
-        raise UserError("--sample-only cannot be combined with --resume, --max-steps or --type all, "
-                        "nor --resume with --type all")
+    settings = {name: given[name] for name in SETTINGS if name in given}
+    sampling = {"prompt": args.prompt} | {name: given[name] for name in SAMPLING if name in given}
     if args.sample_only or args.resume:
         checkpoint = read_checkpoint(args.work_dir)
         max_steps = settings.pop("max_steps", None)

@@ -131,7 +131,7 @@ def handling(words):
         start = time.perf_counter()
         run = subprocess.Popen([*script, "--max-steps", "300"], stdout=subprocess.PIPE, text=True)
         for line in run.stdout:
-            if line.startswith("step 0"):
+            if line.startswith("step     0"):
                 print(f"first training line after {time.perf_counter() - start:.2f} s")
         run.wait()
         start = time.perf_counter()
