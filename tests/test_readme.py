@@ -1,8 +1,10 @@
 """What README says to type works: every command, in README's order, in a fresh copy of the repository.
 
 A block is left out only where an HTML comment before it says why: `<!-- not run in the test: ... -->`. The
-sessions of micrograd are in test_micrograd.py.
+sessions of micrograd are in test_micrograd.py. Every command has a process of its own, but those of Python are
+forked from a process that has imported torch and matplotlib: to import them ten times would take half a minute.
 """
+import json
 import os
 import re
 import subprocess
@@ -49,27 +51,60 @@ def copy(tmp_path_factory):
     return folder
 
 
-def run(command, copy):
-    """A command in the copy's root; `python` is the Python of this test, as if its environment were active."""
-    folder = copy.with_name("bin")
-    folder.mkdir(exist_ok=True)
-    (folder / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (folder / "python").chmod(0o755)
-    environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
-    finished = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False,
-                              timeout=100)
-    assert finished.returncode == 0, f"{command}\n{finished.stdout}{finished.stderr}"
-    assert "Traceback" not in finished.stderr, f"{command}\n{finished.stderr}"
+SHELL = r'''
+import atexit, gc, json, os, runpy, shlex, subprocess, sys, traceback
+import matplotlib.backends.backend_agg, matplotlib.figure, torch._dynamo
+
+def run(kind, content):
+    """Never returns. Ends like a program, but without taking torch apart, which takes a second."""
+    sys.stdout = sys.stderr = open("output.txt", "w")
+    os.dup2(sys.stdout.fileno(), 1), os.dup2(sys.stdout.fileno(), 2)
+    words, status = shlex.split(content, comments=True) if kind == "sh" else [], None
+    try:
+        if kind == "python":
+            sys.argv, sys.path[0] = [""], ""
+            exec(compile(content, "README", "exec"), {"__name__": "__main__"})
+        elif words[0] == "python" and words[1].endswith(".py"):
+            sys.argv, sys.path[0] = words[1:], os.path.dirname(words[1])
+            runpy.run_path(words[1], run_name="__main__")
+        else:
+            status = subprocess.run(["bash", "-euo", "pipefail", "-c", content]).returncode
+    except SystemExit as end:
+        status = end.code
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(status if isinstance(status, int) else bool(status))
+
+gc.freeze()
+finished = []
+for kind, content in json.load(sys.stdin):
+    child = os.fork()
+    if child == 0:
+        run(kind, content)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    finished.append((content, status, open("output.txt").read()))
+    if status:
+        break
+json.dump(finished, sys.stdout)
+'''
 
 
 def test_every_command_and_every_python_block_works_in_the_order_of_the_readme(copy):
     lines = [line for block in blocks("sh") for line in block.splitlines() if not line.startswith("#")]
     assert sum(bool(TRAINING.match(line)) for line in lines) >= 3, "README trains both programs"
-    for line in lines:
-        run(["bash", "-euo", "pipefail", "-c", shorten(line)], copy)
     python = re.sub(r"max_steps=\d+", "max_steps=2", "\n".join(blocks("python")))
     assert "import makemore" in python and "import gpt" in python
-    run(["python", "-c", python], copy)
+    commands = [("sh", shorten(line)) for line in lines] + [("python", python)]
+    shell = subprocess.run([sys.executable, "-c", SHELL], input=json.dumps(commands), cwd=copy, capture_output=True,
+                           text=True, check=False, timeout=200)
+    assert shell.returncode == 0, shell.stderr
+    finished = json.loads(shell.stdout)
+    for command, status, output in finished:
+        assert status == 0 and "Traceback" not in output, f"{command}\n{output}"
+    assert len(finished) == len(commands)
 
 
 def test_ci_runs_the_test_command_of_the_readme():
