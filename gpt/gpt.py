@@ -618,7 +618,8 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     parts = ", ".join(f"{len(part):,} {name}" for name, part in data.items())
     edition = Path(source) in (HERE / DEFAULT_TEXT, HERE.parent / "data" / DEFAULT_TEXT)
     run.describe(f"{Path(source).name or 'a text'}, {len(text):,} characters ({parts}), "
-                 f"{len(vocab)} different: {vocab}" + "\n      our own edition; nanoGPT's 1.4697 is on another file" * edition,
+                 + "our own edition (nanoGPT's 1.4697 is on another file), " * edition
+                 + f"{len(vocab)} different: {vocab}",
                  f"{'bfloat16' if bfloat16 else 'float32'}{', compiled' * compiled}")
     parallel = torch.compile(model) if compiled else model  # the same weights
     if team.size > 1:
@@ -1082,7 +1083,7 @@ def execute(args):
         raise UserError("--attention needs --sample-only")
     if args.sample_only or args.resume:
         seed = settings.pop("seed", None) if args.sample_only else None
-        max_steps = settings.pop("max_steps", None)
+        max_steps = settings.pop("max_steps", None) if args.resume else None
         check_same(settings, read_checkpoint(args.work_dir)["config"])
     if args.sample_only:
         model, vocab = load(args.work_dir, pick_device(args.device))

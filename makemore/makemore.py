@@ -969,7 +969,7 @@ def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options)
                         f"or makemore.resume({str(out)!r}, words=...)")
     words = read_words(source) if words is None else words
     if digest(clean(words)) != checkpoint["digest"]:
-        raise UserError(f"{source or 'this list'} does not hold the words of the run in {out}; use another -o")
+        raise UserError(f"{source or 'this list'} does not have the words of the run in {out}")
     max_steps = None if config.type == "ngram" else max_steps  # counting takes one step
     return train(words, config, out, source=source, checkpoint=checkpoint, max_steps=max_steps, **options)
 
@@ -1456,8 +1456,8 @@ def execute(args):
     sampling = {"prompt": args.prompt} | {name: given[name] for name in SAMPLING if name in given}
     if args.sample_only or args.resume:
         checkpoint = read_checkpoint(args.work_dir)
-        max_steps = settings.pop("max_steps", None)
         seed = settings.pop("seed", None) if args.sample_only else None
+        max_steps = settings.pop("max_steps", None) if args.resume else None
         check_same({"type": args.type or checkpoint["config"].type} | settings, checkpoint["config"])
     if args.sample_only:
         model, vocab = load(args.work_dir, pick_device(args.device))

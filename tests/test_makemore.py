@@ -1287,7 +1287,7 @@ def test_a_run_started_from_python_goes_on_with_its_words_given_again(capsys):
     refuse(capsys, ["--resume", "--max-steps", "5"], "-i FILE", "words=")
     assert not go("--resume", "--max-steps", "5", "-i", "words.txt")
     assert saved("out/makemore")["progress"]["step"] == 5
-    with pytest.raises(mm.UserError, match="does not hold the words"):
+    with pytest.raises(mm.UserError, match="does not have the words"):
         mm.resume("out/makemore", WORDS[:-1])
 
 
