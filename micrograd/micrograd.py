@@ -21,7 +21,7 @@ w2.grad 0.0000
 
 In this file: Value, the elementary operations and backward; n-ary nodes; Module, Neuron, Layer, MLP; SGD and
 Adam; losses; draw_dot and print_graph; a demo. It needs nothing but Python: `python micrograd.py` trains a
-network on two moons (and draws it with numpy and matplotlib).
+network on two moons, and draws it if matplotlib is there.
 """
 
 import math
@@ -32,7 +32,8 @@ from contextvars import ContextVar
 from functools import lru_cache, reduce
 from math import isfinite
 from numbers import Real
-from operator import add, mul
+from operator import add, countOf, mul
+from shutil import which
 
 __all__ = [
     "ACTIVATIONS", "MLP", "SGD", "Adam", "Layer", "Module", "Neuron", "Optimizer", "Value",
@@ -246,17 +247,15 @@ def _node(op, data, prev, local):
     """The result of the operation op on the Values prev; local are its derivatives by them."""
     if not isfinite(data):
         raise OverflowError(f"{_formula(op, prev)} is {data}")
-    v = Value.__new__(Value)
+    if _no_grad_depth.get():
+        op, prev, local = "", (), ()
+    v = Value.__new__(Value)  # faster than Value(), which checks its arguments
     v.data = data
     v.grad = 0.0
     v.label = ""
-    if _no_grad_depth.get():
-        v._op = ""
-        v._prev = v._local = ()
-    else:
-        v._op = op
-        v._prev = prev
-        v._local = local
+    v._op = op
+    v._prev = prev
+    v._local = local
     return v
 
 
@@ -307,7 +306,7 @@ def _data(x):
 def _values(xs):
     """xs as a tuple of Values; a number becomes a new leaf."""
     xs = tuple(xs)
-    if set(map(type, xs)) == {Value}:  # the usual case, in less time
+    if countOf(map(type, xs), Value) == len(xs):  # the usual case, in less time
         return xs
     return tuple([x if isinstance(x, Value) else Value(x) for x in xs])
 
@@ -421,7 +420,7 @@ def dot(ws, xs, bias=None, activation="linear"):
     Elementary form: w1 * x1 + w2 * x2 + ... + bias, then the activation. ValueError when lengths differ.
     """
     ws, xs = _values(ws), _values(xs)
-    biases = () if bias is None else _values([bias])
+    biases = () if bias is None else (bias,) if isinstance(bias, Value) else (Value(bias),)
     if len(ws) != len(xs):
         raise ValueError(f"{len(ws)} weights do not fit {len(xs)} inputs")
     function = ACTIVATIONS[activation]
@@ -480,13 +479,9 @@ def softmax(values):
     """
     p = e**v / (e**v1 + e**v2 + ...) for each v; derivatives p (1 - p) by its v, -p q by the v of another q.
 
-    Elementary form: e = [v.exp() for v in values], then [x / vsum(e) for x in e]. ValueError without values.
+    Elementary form: total = logsumexp(values), then (v - total).exp() for each v. ValueError without values.
     """
     values = _values(values)
-    if _elementary_depth.get() and values:
-        exps = [v.exp() for v in values]
-        total = vsum(exps)
-        return [e / total for e in exps]
     total = logsumexp(values)
     return [(v - total).exp() for v in values]
 
@@ -555,9 +550,6 @@ class Neuron(Module):
         return self.activation != "linear"
 
     def __call__(self, x):
-        x = _values(x)
-        if len(x) != len(self.w):
-            raise ValueError(f"Neuron has {len(self.w)} inputs, got {len(x)}")
         return dot(self.w, x, self.b, self.activation)
 
     def parameters(self):
@@ -687,8 +679,15 @@ def _pairs(predictions, targets):
 # Drawings
 
 
+NO_DOT = "the program dot is missing: apt, brew or winget install graphviz (.source has the drawing as text)"
+
+
 def draw_dot(root, format="svg", rankdir="LR"):
-    """The graph of root as a graphviz.Digraph: a record for each Value, a circle for each operation."""
+    """
+    The graph of root as a graphviz.Digraph: a record for each Value, a circle for each operation.
+
+    A notebook shows it, .render("name") writes a file; both call the program dot. .source is the text for dot.
+    """
     try:
         from graphviz import Digraph
     except ImportError:
@@ -702,7 +701,14 @@ def draw_dot(root, format="svg", rankdir="LR"):
             graph.edge(f"{id(v)}{v._op}", str(id(v)))
         for child in v._prev:
             graph.edge(str(id(child)), f"{id(v)}{v._op}")
+    if which("dot") is None:
+        graph.render = graph.pipe = _no_dot
+        graph._repr_mimebundle_ = lambda *args, **kwargs: {"text/plain": NO_DOT}  # what a notebook shows
     return graph
+
+
+def _no_dot(*args, **kwargs):
+    raise RuntimeError(NO_DOT)
 
 
 def print_graph(root):
@@ -718,7 +724,8 @@ def print_graph(root):
         infix = len(inputs) == 2 and not v._op.isalpha()
         formula = f" {v._op} ".join(inputs) if infix else f"{v._op} of {', '.join(inputs)}"
         print(f"{name}{' = ' + formula if inputs else ''}  data {v.data:.4f}  grad {v.grad:.4f}")
-        for child, local in zip(inputs, v._local or [0.0] * len(inputs)):
+        shares = [] if "_backward" in vars(v) else v._local or [0.0] * len(inputs)  # yours are not known here
+        for child, local in zip(inputs, shares):
             print(f"    {child}: {name}.grad {v.grad:.2f} * local {round(local, 4)} -> +{v.grad * local:.2f}")
 
 
@@ -741,21 +748,17 @@ def make_moons(n, noise=0.1):
 
 def draw_moons(model, points, labels, path):
     """A picture of the points over the model's scores: the boundary lies at 0, the margins at -1 and 1."""
-    import matplotlib
-    matplotlib.use("Agg")  # draws to a file, needs no screen
-    import matplotlib.pyplot as plt
-    import numpy as np
+    from matplotlib.figure import Figure  # not pyplot, which opens windows
 
-    xs, ys = np.meshgrid(np.linspace(-1.75, 2.75, 91), np.linspace(-1.25, 1.75, 61))
+    xs, ys = [0.05 * i for i in range(-35, 56)], [0.05 * i for i in range(-25, 36)]
     with no_grad():
-        scores = np.array([model(place).data for place in zip(xs.flat, ys.flat)]).reshape(xs.shape)
-    plt.figure(figsize=(6, 4))
-    shades = ["#e8927c", "#f6d5cc", "#d3e0f0", "#7fa8d8"]
-    plt.contourf(xs, ys, scores, levels=[-1e9, -1, 0, 1, 1e9], colors=shades)
-    plt.contour(xs, ys, scores, levels=[0], colors="black")
-    plt.scatter(*zip(*points), c=["#2c6bb3" if y > 0 else "#c43c1f" for y in labels], edgecolors="white")
-    plt.tight_layout()
-    plt.savefig(path, dpi=100)
+        scores = [[model([x, y]).data for x in xs] for y in ys]
+    figure = Figure(figsize=(6, 4), layout="tight")
+    axes = figure.add_subplot()
+    axes.contourf(xs, ys, scores, [-1e9, -1, 0, 1, 1e9], colors=["#e8927c", "#f6d5cc", "#d3e0f0", "#7fa8d8"])
+    axes.contour(xs, ys, scores, [0], colors="black")
+    axes.scatter(*zip(*points), c=["#2c6bb3" if y > 0 else "#c43c1f" for y in labels], edgecolors="white")
+    figure.savefig(path, dpi=100)
 
 
 def main():
@@ -773,8 +776,11 @@ def main():
         optimizer.step()
         accuracy = sum((score > 0) == (label > 0) for score, label in zip(scores, labels)) / len(labels)
         print(f"epoch {epoch:2}  loss {loss.data:.4f}  accuracy {accuracy:.0%}")
-    draw_moons(model, points, labels, "moons.png")
-    print("wrote moons.png")
+    try:
+        draw_moons(model, points, labels, "moons.png")
+        print("wrote moons.png")
+    except (ImportError, OSError) as error:
+        print(f"no picture moons.png: {error}")
 
 
 if __name__ == "__main__":

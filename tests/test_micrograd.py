@@ -436,7 +436,7 @@ def test_the_same_seed_gives_the_same_network():
 
 def test_a_wrong_number_of_inputs_is_a_sentence():
     for module in (Neuron(3), Layer(3, 2), MLP(3, [2, 1])):
-        with pytest.raises(ValueError, match="Neuron has 3 inputs, got 2"):
+        with pytest.raises(ValueError, match="3 weights do not fit 2 inputs"):
             module([1.0, 2.0])
     with pytest.raises(ValueError, match="1 weights do not fit 2 inputs"):
         dot([Value(1)], [1, 2])
