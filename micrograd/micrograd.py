@@ -753,21 +753,20 @@ def draw_moons(model, points, labels, path):
     xs, ys = [0.05 * i for i in range(-35, 56)], [0.05 * i for i in range(-25, 36)]
     with no_grad():
         scores = [[model([x, y]).data for x in xs] for y in ys]
-    figure = Figure(figsize=(6, 4), layout="tight")
-    axes = figure.add_subplot()
+    axes = Figure(figsize=(6, 4), layout="tight").add_subplot()
     axes.contourf(xs, ys, scores, [-1e9, -1, 0, 1, 1e9], colors=["#e8927c", "#f6d5cc", "#d3e0f0", "#7fa8d8"])
     axes.contour(xs, ys, scores, [0], colors="black")
     axes.scatter(*zip(*points), c=["#2c6bb3" if y > 0 else "#c43c1f" for y in labels], edgecolors="white")
-    figure.savefig(path, dpi=100)
+    axes.figure.savefig(path, dpi=100)
 
 
-def main():
+def main(epochs=60):
     random.seed(2)
     points, labels = make_moons(100)
     model = MLP(2, [16, 16, 1])
     optimizer = SGD(model.parameters(), lr=0.5)
     print(f"{model}: {model.num_parameters()} parameters")
-    for epoch in range(1, 61):
+    for epoch in range(1, epochs + 1):
         scores = [model(point) for point in points]
         weights = model.parameters()
         loss = hinge(scores, labels) + 1e-4 * dot(weights, weights)
@@ -780,7 +779,7 @@ def main():
         draw_moons(model, points, labels, "moons.png")
         print("wrote moons.png")
     except (ImportError, OSError) as error:
-        print(f"no picture moons.png: {error}")
+        print(f"moons.png was not drawn: {error}")
 
 
 if __name__ == "__main__":
