@@ -37,8 +37,8 @@ from shutil import which
 
 __all__ = [
     "ACTIVATIONS", "MLP", "SGD", "Adam", "Layer", "Module", "Neuron", "Optimizer", "Value",
-    "cross_entropy", "dot", "draw_dot", "elementary", "gradcheck", "hinge", "linear", "logsumexp", "make_moons",
-    "mse", "no_grad", "operation", "print_graph", "softmax", "vsum",
+    "cross_entropy", "dot", "draw_dot", "elementary", "gradcheck", "hinge", "linear", "logsumexp",
+    "make_moons", "mse", "no_grad", "operation", "print_graph", "softmax", "vsum",
 ]
 
 # -----------------------------------------------------------------------------
@@ -53,14 +53,14 @@ class Value:
     _op names the operation that made it, _prev holds the operation's inputs, _local its derivatives by them;
     all three are empty in a leaf. A plain number in an expression is part of the operation, not a node.
 
-    The derivatives are computed in the forward pass. When you change the data of a leaf, compute the result
+    The derivatives are computed in the forward pass. After you change the data of a leaf, compute the result
     again before you call backward().
 
-    You can make a node by hand: out = Value(data, (a, b), "op"), and then set out._backward to a function that
+    You can make a node by hand: out = Value(data, (a, b), "op"). Then set out._backward to a function that
     adds to a.grad and b.grad. Value(2.0, "x") is short for Value(2.0, label="x").
     """
 
-    __slots__ = ("__dict__", "_local", "_op", "_prev", "data", "grad", "label")  # __dict__ holds your own names
+    __slots__ = ("__dict__", "_local", "_op", "_prev", "data", "grad", "label")  # __dict__: your own names
     __array_priority__ = -1.0  # above numpy's scalars: np.float64(2) * v is left to v.__rmul__
 
     def __init__(self, data, _children=(), _op="", label=""):
@@ -184,7 +184,7 @@ class Value:
         return operation("relu", _relu, self)
 
     def gelu(self):
-        """a P(a), P the normal distribution (1 + erf(a / sqrt(2))) / 2; derivative P(a) + a P'(a)."""
+        """a P(a), where P(a) = (1 + erf(a / sqrt(2))) / 2 is the normal distribution; derivative P + a P'."""
         return operation("gelu", _gelu, self)
 
     # Comparisons look at the data, so max(a, b) picks a Value; == and hash stay those of the object.
@@ -206,8 +206,8 @@ class Value:
         Compute the derivative of this Value by each Value that it was made from, into their grad.
 
         A leaf adds the derivative to its grad, so set that to zero between two training steps. Any other node
-        starts from zero in each call. This Value's own derivative is the argument grad. All derivatives are
-        those of the forward pass: after you changed a leaf's data, compute the result again first.
+        starts from zero in each call. This Value's own derivative is the argument grad. The operations'
+        derivatives are those of the forward pass: after you change a leaf's data, compute the result again.
         """
         order = _topological_order(self)
         for v in order:
@@ -226,7 +226,7 @@ class Value:
 
 
 def _topological_order(root):
-    """All Values that root was made from, each one after its inputs, root at the end; without recursion."""
+    """All Values that root was made from, each after its inputs; no recursion, so the graph may be deep."""
     order, seen, stack = [], set(), [root]
     while stack:
         v = stack.pop()
@@ -261,10 +261,10 @@ def _node(op, data, prev, local):
 
 def operation(op, function, *inputs):
     """
-    The result of an operation, also of one of your own: operation("cube", lambda a: (a**3, 3 * a * a), x).
+    The result of an operation. Use it for your own: operation("cube", lambda a: (a**3, 3 * a * a), x).
 
-    function takes the inputs as floats. It returns the value and then the derivative by each input. If it fails,
-    or if a derivative is not finite, the exception names the operation and its inputs.
+    function takes the inputs as floats. It returns the value, and then the derivative by each input. If it
+    fails, or if a derivative is not finite, the exception names the operation and its inputs.
     """
     inputs = _values(inputs)
     try:
@@ -311,7 +311,7 @@ def _values(xs):
     return tuple([x if isinstance(x, Value) else Value(x) for x in xs])
 
 
-# The functions that serve as activations too, on floats: each returns its value and its derivative.
+# These functions on floats are the activations too. Each returns its value and its derivative.
 
 
 def _relu(a):
@@ -343,7 +343,7 @@ def _exponent_slope(a, b):
 
 
 def _or_nan(function, *numbers):
-    """A derivative that does not exist is nan, which operation() refuses only where derivatives are needed."""
+    """nan stands for a derivative that does not exist; operation() accepts it under no_grad()."""
     try:
         return function(*numbers)
     except (ArithmeticError, ValueError):
@@ -372,13 +372,13 @@ def no_grad():
 
 
 def elementary():
-    """with elementary(): the functions that make one node of many inputs build it from + and * and so on."""
+    """with elementary(): dot, vsum, softmax, neurons and the like are built from nodes such as + and *."""
     return _inside(_elementary_depth)
 
 
 def gradcheck(f, inputs, tolerance=1e-6):
     """
-    True when the derivatives of f(*inputs) by backward() agree with differences (f(x + h) - f(x - h)) / 2h.
+    True if backward() gives the derivatives of f(*inputs) that the differences (f(x + h) - f(x - h)) / 2h give.
 
     inputs are Values or numbers; f is called with new Values. A ValueError names the first input whose two
     derivatives differ by more than tolerance * max(1, derivative).
@@ -400,8 +400,8 @@ def gradcheck(f, inputs, tolerance=1e-6):
 
 # -----------------------------------------------------------------------------
 # The engine is complete here; what follows is the same with fewer nodes.
-# A sum of n numbers takes n - 1 additions, but its derivatives are known at once: one node with n inputs.
-# Inside `with elementary():` these functions build the elementary form that their docstring states.
+# A sum of n numbers takes n - 1 additions, but all its derivatives are known: it can be one node of n inputs.
+# Inside `with elementary():` each of these functions builds its elementary form, as its docstring states it.
 
 
 def vsum(values):
@@ -416,7 +416,7 @@ def dot(ws, xs, bias=None, activation="linear"):
     """
     activation(w1 x1 + w2 x2 + ... + bias), which is a neuron. activation is a key of ACTIVATIONS.
 
-    The sum has the derivative x by each w, w by each x, 1 by bias; the activation's derivative multiplies them.
+    The derivative by each w is its x, by each x its w, by bias 1, all times the derivative of the activation.
     Elementary form: w1 * x1 + w2 * x2 + ... + bias, then the activation. ValueError when lengths differ.
     """
     ws, xs = _values(ws), _values(xs)
@@ -487,7 +487,7 @@ def softmax(values):
 
 
 def _logsumexp(xs):
-    """Of floats, the value and the derivatives; the largest x is taken out, so that nothing overflows."""
+    """The value and the derivatives, from floats. The largest x is subtracted first, so nothing overflows."""
     if not xs:
         raise ValueError("logsumexp of no values")
     largest = max(xs)
@@ -519,7 +519,7 @@ class Module:
         return {str(i): float(p.data) for i, p in enumerate(self.parameters())}
 
     def load_state_dict(self, state):
-        """Take the parameters from a state_dict(). ValueError, and nothing changed, when it does not fit."""
+        """Set the parameters from a state_dict(). One that does not fit is a ValueError and changes nothing."""
         parameters = self.parameters()
         if set(state) != {str(i) for i in range(len(parameters))}:
             raise ValueError(f"a network of {len(parameters)} parameters cannot load a state of {len(state)}")
@@ -560,7 +560,7 @@ class Neuron(Module):
 
 
 class Layer(Module):
-    """nout Neurons with the same nin inputs. A list of their outputs; of a single neuron, its output."""
+    """nout Neurons with the same nin inputs. It returns the list of their outputs, or a single output alone."""
 
     def __init__(self, nin, nout, activation="relu", nonlin=True):
         if nout < 1:
@@ -645,7 +645,7 @@ class Adam(Optimizer):
     def step(self):
         self.steps += 1
         beta1, beta2 = self.betas
-        bias1, bias2 = 1 - beta1**self.steps, 1 - beta2**self.steps  # means that start at 0 are too small
+        bias1, bias2 = 1 - beta1**self.steps, 1 - beta2**self.steps  # the means start at 0 and are too small
         for i, p in enumerate(self.parameters):
             grad = p.grad + self.weight_decay * p.data
             self.means[i] = mean = beta1 * self.means[i] + (1 - beta1) * grad
@@ -664,14 +664,14 @@ def mse(predictions, targets):
 
 
 def hinge(scores, labels):
-    """The mean of max(0, 1 - label * score); labels are 1 or -1, a score should be beyond its label."""
+    """The mean of max(0, 1 - label * score); labels are 1 or -1, and a score beyond its label costs nothing."""
     losses = [(1 - label * score).relu() for score, label in _pairs(scores, labels)]
     return vsum(losses) / len(losses)
 
 
 def _pairs(predictions, targets):
     if len(predictions) != len(targets) or not predictions:
-        raise ValueError(f"a loss needs a target a prediction, got {len(targets)} for {len(predictions)}")
+        raise ValueError(f"a loss needs one target for each prediction, got {len(targets)} for {len(predictions)}")
     return zip(predictions, targets)
 
 
@@ -686,7 +686,7 @@ def draw_dot(root, format="svg", rankdir="LR"):
     """
     The graph of root as a graphviz.Digraph: a record for each Value, a circle for each operation.
 
-    A notebook shows it, .render("name") writes a file; both call the program dot. .source is the text for dot.
+    A notebook shows it, and .render("name") writes a file; both need the program dot. .source is the text.
     """
     try:
         from graphviz import Digraph
@@ -724,7 +724,7 @@ def print_graph(root):
         infix = len(inputs) == 2 and not v._op.isalpha()
         formula = f" {v._op} ".join(inputs) if infix else f"{v._op} of {', '.join(inputs)}"
         print(f"{name}{' = ' + formula if inputs else ''}  data {v.data:.4f}  grad {v.grad:.4f}")
-        shares = [] if "_backward" in vars(v) else v._local or [0.0] * len(inputs)  # yours are not known here
+        shares = [] if "_backward" in vars(v) else v._local or [0.0] * len(inputs)  # of yours none is known
         for child, local in zip(inputs, shares):
             print(f"    {child}: {name}.grad {v.grad:.2f} * local {round(local, 4)} -> +{v.grad * local:.2f}")
 
@@ -734,7 +734,7 @@ def print_graph(root):
 
 
 def make_moons(n, noise=0.1):
-    """n points on two half circles that reach into each other, and their labels 1 and -1."""
+    """n points on two interlocking half circles, and their labels 1 and -1."""
     points, labels = [], []
     for i in range(n):
         angle, label = math.pi * random.random(), 1 - 2 * (i % 2)

@@ -23,7 +23,7 @@ LETTERS = ".abcdefghijklmnopqrstuvwxyz"  # a token is an index into LETTERS; a d
 
 
 class GPT(Module):
-    """A decoder-only transformer of one layer (Radford et al. 2018): Transformer in makemore.py, GPT in gpt.py."""
+    """A transformer of one layer (Radford et al. 2018): Transformer in makemore.py and GPT in gpt.py."""
 
     def __init__(self, n_embd=16, n_head=4, block_size=16):
         self.n_embd, self.n_head, self.block_size = n_embd, n_head, block_size
@@ -42,8 +42,8 @@ class GPT(Module):
         """
         The logits of the letter that comes after token.
 
-        keys and values hold a vector for each earlier letter, and this call appends token's own. As a cache they
-        are KeysAndValues in gpt.py.
+        keys and values hold a vector for each earlier letter, and this call appends those of token:
+        KeysAndValues in gpt.py.
         """
         x = add(self.embed[token], self.position[len(keys)])
         x = add(x, self.attention(norm(x), keys, values))  # the letters talk to each other:
@@ -51,7 +51,7 @@ class GPT(Module):
         return linear(self.head, norm(x))
 
     def attention(self, x, keys, values):
-        """Each head takes a weighted mean of the values so far: Attention in gpt.py does all heads at once."""
+        """Each head takes a weighted mean of the values so far: Attention in gpt.py, all heads at once."""
         q = linear(self.query, x)  # what this letter looks for
         keys.append(linear(self.key, x))  # what later letters find it by
         values.append(linear(self.value, x))  # what it tells them
@@ -63,7 +63,7 @@ class GPT(Module):
         return linear(self.proj, mixed)
 
     def mlp(self, x):
-        """Two linear layers with a ReLU between them, for each position on its own: Block.up and Block.down."""
+        """Two linear layers with a ReLU between them, for each position alone: Block.up, Block.down."""
         return linear(self.down, linear(self.up, x, activation="relu"))
 
     def loss(self, name):

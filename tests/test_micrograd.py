@@ -371,9 +371,11 @@ def test_numpy_scalars_and_integers_work_on_either_side(x):
 
 def test_a_numpy_array_takes_a_value_element_by_element():
     array, v = np.array([1.0, 2.0]), Value(3.0)
-    for results, expected in [(array + v, [4, 5]), (v + array, [4, 5]), (array - v, [-2, -1]), (v - array, [2, 1]),
-                              (array * v, [3, 6]), (v * array, [3, 6]), (array / v, [1 / 3, 2 / 3]),
-                              (v / array, [3, 1.5]), (array**v, [1, 8]), (v**array, [3, 9])]:
+    for results, expected in [
+        (array + v, [4, 5]), (v + array, [4, 5]), (array - v, [-2, -1]), (v - array, [2, 1]), (array * v, [3, 6]),
+        (v * array, [3, 6]), (array / v, [1 / 3, 2 / 3]), (v / array, [3, 1.5]), (array**v, [1, 8]),
+        (v**array, [3, 9]),
+    ]:
         assert [result.data for result in results] == pytest.approx(expected)
 
 
@@ -595,7 +597,7 @@ def test_the_neurons_of_a_layer_share_their_inputs_and_one_neuron_alone_hands_on
 
 
 def test_nonlin_says_whether_a_neuron_has_an_activation_and_may_stand_second():
-    neurons = [Neuron(2), Neuron(2, False), Neuron(2, True), Neuron(2, "tanh"), Neuron(2, "tanh", nonlin=False)]
+    neurons = [Neuron(2), Neuron(2, False), Neuron(2, True), Neuron(2, "tanh"), Neuron(2, nonlin=False)]
     assert [n.nonlin for n in neurons] == [True, False, True, True, False]
     assert [n.activation for n in neurons] == ["relu", "linear", "relu", "tanh", "linear"]
 
@@ -820,7 +822,7 @@ def test_without_the_program_dot_a_sentence_says_what_to_do_and_the_text_is_ther
     monkeypatch.setenv("PATH", str(tmp_path))
     drawing = draw_dot(lecture_expression())
     for draw in (drawing.render, drawing.pipe, drawing.view, drawing._repr_image_svg_xml):
-        with pytest.raises(RuntimeError, match="^the program dot is missing: apt, brew or winget install graphviz"):
+        with pytest.raises(RuntimeError, match="^the program dot is missing: apt, brew or winget install"):
             draw()
     shown = drawing._repr_mimebundle_(include=None, exclude=None)
     assert list(shown) == ["text/plain"] and shown["text/plain"].startswith("the program dot is missing")
@@ -885,6 +887,17 @@ def test_drawing_the_moons_leaves_the_plots_of_a_notebook_alone(tmp_path):
         """
     run = python("-c", code, cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert run.returncode == 0 and (tmp_path / "moons.png").exists(), run.stderr
+
+
+def test_the_picture_of_a_training_run_is_drawn_from_its_losses_predictions_and_gradients(tmp_path):
+    from micrograd import draw_training
+    good, bad = [draw_training.train(3, zero_grad) for zero_grad in (True, False)]
+    loss, predictions, gradients = good[0]
+    assert loss == pytest.approx(sum((p - y)**2 for p, y in zip(predictions, draw_training.ys)) / 4)
+    assert good[1][0] < loss and good[0] == bad[0] and len(gradients) == 41
+    assert bad[1][2] == pytest.approx([sum(both) for both in zip(good[0][2], good[1][2])])  # they add up
+    draw_training.draw(tmp_path / "training.png", steps=2)
+    assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_each_moon_is_a_half_circle_with_its_label():

@@ -53,7 +53,8 @@ def test_loss_and_gradients_are_those_of_torch():
         loss.backward()
         expected.backward()
         for matrix in MATRICES:
-            ours = torch.tensor([[p.grad for p in row] for row in getattr(model, matrix)], dtype=torch.float64)
+            ours = torch.tensor([[p.grad for p in row] for row in getattr(model, matrix)],
+                                dtype=torch.float64)
             torch.testing.assert_close(ours, weights[matrix].grad, rtol=1e-10, atol=1e-10)
 
 
@@ -91,8 +92,8 @@ def test_a_name_longer_than_the_context_is_cut():
 @pytest.mark.parametrize("folder, script", [(".", "micrograd/tiny_gpt.py"), ("micrograd", "tiny_gpt.py")])
 def test_the_script_trains_and_prints_twenty_names(folder, script):
     command = [sys.executable, "-S", script, "2"]  # -S: the standard library alone
-    run = subprocess.run(command, cwd=ROOT / folder, env={**os.environ, "PYTHONPATH": ""}, capture_output=True,
-                         text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": ""}
+    run = subprocess.run(command, cwd=ROOT / folder, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0 and run.stderr == ""
     lines = run.stdout.splitlines()
     assert len(lines) == 1 + 1 + 20 and all(re.fullmatch("[a-z]{0,16}", name) for name in lines[2:])
