@@ -47,8 +47,9 @@ def draw(path, steps=31):
             middle.axhline(y, color=color, linestyle=":")  # the targets
         bottom.plot(gradients, linewidth=0.8)
         bottom.set_xlabel("step")
-    for row, title in zip(axes, ("loss", "four predictions\n(dotted: their targets)", "gradient of each parameter")):
-        row[0].set_ylabel(title)
+    axes[0, 0].set_ylabel("loss")
+    axes[1, 0].set_ylabel("four predictions\n(dotted: their targets)")
+    axes[2, 0].set_ylabel("gradient of each parameter")
     figure.savefig(path, dpi=80)
 
 

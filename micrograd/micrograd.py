@@ -378,7 +378,7 @@ def elementary():
 
 def gradcheck(f, inputs, tolerance=1e-6):
     """
-    True if backward() gives the derivatives of f(*inputs) that the differences (f(x + h) - f(x - h)) / 2h give.
+    True if backward() agrees with the differences (f(x + h) - f(x - h)) / 2h on the derivatives of f(*inputs).
 
     inputs are Values or numbers; f is called with new Values. A ValueError names the first input whose two
     derivatives differ by more than tolerance * max(1, derivative).
@@ -519,7 +519,7 @@ class Module:
         return {str(i): float(p.data) for i, p in enumerate(self.parameters())}
 
     def load_state_dict(self, state):
-        """Set the parameters from a state_dict(). One that does not fit is a ValueError and changes nothing."""
+        """Set the parameters from a state_dict(). If it does not fit: ValueError, and nothing changes."""
         parameters = self.parameters()
         if set(state) != {str(i) for i in range(len(parameters))}:
             raise ValueError(f"a network of {len(parameters)} parameters cannot load a state of {len(state)}")
@@ -560,7 +560,7 @@ class Neuron(Module):
 
 
 class Layer(Module):
-    """nout Neurons with the same nin inputs. It returns the list of their outputs, or a single output alone."""
+    """nout Neurons with the same nin inputs. Returns the list of their outputs, or a single output alone."""
 
     def __init__(self, nin, nout, activation="relu", nonlin=True):
         if nout < 1:
@@ -664,14 +664,14 @@ def mse(predictions, targets):
 
 
 def hinge(scores, labels):
-    """The mean of max(0, 1 - label * score); labels are 1 or -1, and a score beyond its label costs nothing."""
+    """The mean of max(0, 1 - label * score); labels are 1 or -1; a score beyond its label costs nothing."""
     losses = [(1 - label * score).relu() for score, label in _pairs(scores, labels)]
     return vsum(losses) / len(losses)
 
 
 def _pairs(predictions, targets):
     if len(predictions) != len(targets) or not predictions:
-        raise ValueError(f"a loss needs one target for each prediction, got {len(targets)} for {len(predictions)}")
+        raise ValueError(f"a loss needs a target for each prediction, got {len(targets)} for {len(predictions)}")
     return zip(predictions, targets)
 
 

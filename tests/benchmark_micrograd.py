@@ -92,7 +92,7 @@ def moons():
 
 
 def gpt_step(nodes):
-    """A function that trains the GPT on the next name, its nodes made inside nodes(), and returns the loss."""
+    """A function that trains the GPT on the next name inside nodes(), and returns the loss."""
     from micrograd import Adam, tiny_gpt
     random.seed(42)
     names = (ROOT / "data" / "names.txt").read_text().split()

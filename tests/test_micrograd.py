@@ -372,9 +372,9 @@ def test_numpy_scalars_and_integers_work_on_either_side(x):
 def test_a_numpy_array_takes_a_value_element_by_element():
     array, v = np.array([1.0, 2.0]), Value(3.0)
     for results, expected in [
-        (array + v, [4, 5]), (v + array, [4, 5]), (array - v, [-2, -1]), (v - array, [2, 1]), (array * v, [3, 6]),
-        (v * array, [3, 6]), (array / v, [1 / 3, 2 / 3]), (v / array, [3, 1.5]), (array**v, [1, 8]),
-        (v**array, [3, 9]),
+        (array + v, [4, 5]), (v + array, [4, 5]), (array - v, [-2, -1]), (v - array, [2, 1]),
+        (array * v, [3, 6]), (v * array, [3, 6]), (array / v, [1 / 3, 2 / 3]), (v / array, [3, 1.5]),
+        (array**v, [1, 8]), (v**array, [3, 9]),
     ]:
         assert [result.data for result in results] == pytest.approx(expected)
 

@@ -89,18 +89,21 @@ def test_a_name_longer_than_the_context_is_cut():
     assert model.loss("alexandra").data != model.loss("alek").data
 
 
+def tiny_gpt(*arguments, cwd):
+    environment = {**os.environ, "PYTHONPATH": ""}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize("folder, script", [(".", "micrograd/tiny_gpt.py"), ("micrograd", "tiny_gpt.py")])
 def test_the_script_trains_and_prints_twenty_names(folder, script):
-    command = [sys.executable, "-S", script, "2"]  # -S: the standard library alone
-    environment = {**os.environ, "PYTHONPATH": ""}
-    run = subprocess.run(command, cwd=ROOT / folder, env=environment, capture_output=True, text=True, check=False)
+    run = tiny_gpt("-S", script, "2", cwd=ROOT / folder)  # -S: the standard library alone
     assert run.returncode == 0 and run.stderr == ""
     lines = run.stdout.splitlines()
     assert len(lines) == 1 + 1 + 20 and all(re.fullmatch("[a-z]{0,16}", name) for name in lines[2:])
 
 
 def test_what_is_not_a_number_of_names_is_a_sentence():
-    command = [sys.executable, "micrograd/tiny_gpt.py", "many"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    run = tiny_gpt("micrograd/tiny_gpt.py", "many", cwd=ROOT)
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == "tiny_gpt: many is not a number of names\n"
