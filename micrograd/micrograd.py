@@ -378,7 +378,7 @@ def elementary():
 
 def gradcheck(f, inputs, tolerance=1e-6):
     """
-    True if backward() agrees with the differences (f(x + h) - f(x - h)) / 2h on the derivatives of f(*inputs).
+    True if the derivatives of f(*inputs) by backward() and by differences, (f(x + h) - f(x - h)) / 2h, agree.
 
     inputs are Values or numbers; f is called with new Values. A ValueError names the first input whose two
     derivatives differ by more than tolerance * max(1, derivative).
@@ -671,7 +671,7 @@ def hinge(scores, labels):
 
 def _pairs(predictions, targets):
     if len(predictions) != len(targets) or not predictions:
-        raise ValueError(f"a loss needs a target for each prediction, got {len(targets)} for {len(predictions)}")
+        raise ValueError(f"a loss needs one target per prediction, got {len(targets)} for {len(predictions)}")
     return zip(predictions, targets)
 
 
@@ -721,7 +721,7 @@ def print_graph(root):
     names = {v: v.label or f"v{i}" for i, v in enumerate(reversed(_topological_order(root)))}
     for v, name in names.items():
         inputs = [names[child] for child in v._prev]
-        infix = len(inputs) == 2 and not v._op.isalpha()
+        infix = len(inputs) == 2 and v._op in ("+", "-", "*", "/", "**")
         formula = f" {v._op} ".join(inputs) if infix else f"{v._op} of {', '.join(inputs)}"
         print(f"{name}{' = ' + formula if inputs else ''}  data {v.data:.4f}  grad {v.grad:.4f}")
         shares = [] if "_backward" in vars(v) else v._local or [0.0] * len(inputs)  # of yours none is known

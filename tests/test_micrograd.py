@@ -776,6 +776,15 @@ f  data -2.0000  grad -2.0000
 """
 
 
+def test_print_graph_writes_only_arithmetic_between_its_inputs(capsys):
+    a, b = Value(2.0, "a"), Value(3.0, "b")
+    for result in (a**b, a - b, cross_entropy([a, b], 0), operation("atan2", lambda a, b: (a, 1, 1), a, b)):
+        print_graph(result)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("v0")]
+    assert [line.split("  ")[0] for line in lines] == [
+        "v0 = a ** b", "v0 = a - b", "v0 = cross_entropy of a, b", "v0 = atan2 of a, b"]
+
+
 def test_print_graph_lists_no_contributions_of_a_node_made_by_hand(capsys):
     a = Value(2.0, "a")
     out = Value(4.0, (a, a), "own", label="out")
