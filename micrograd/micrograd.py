@@ -678,7 +678,6 @@ def _pairs(predictions, targets):
 # -----------------------------------------------------------------------------
 # Drawings
 
-
 NO_DOT = "the program dot is missing: apt, brew or winget install graphviz (.source has the drawing as text)"
 
 
@@ -724,8 +723,9 @@ def print_graph(root):
         infix = len(inputs) == 2 and v._op in ("+", "-", "*", "/", "**")
         formula = f" {v._op} ".join(inputs) if infix else f"{v._op} of {', '.join(inputs)}"
         print(f"{name}{' = ' + formula if inputs else ''}  data {v.data:.4f}  grad {v.grad:.4f}")
-        shares = [] if "_backward" in vars(v) else v._local or [0.0] * len(inputs)  # of yours none is known
-        for child, local in zip(inputs, shares):
+        # What your own _backward gives the inputs is unknown here.
+        locals_ = [] if "_backward" in vars(v) else v._local or [0.0] * len(inputs)
+        for child, local in zip(inputs, locals_):
             print(f"    {child}: {name}.grad {v.grad:.2f} * local {round(local, 4)} -> +{v.grad * local:.2f}")
 
 
