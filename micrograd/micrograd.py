@@ -750,7 +750,7 @@ def draw_moons(model, points, labels, path):
     """A picture of the points over the model's scores: the boundary lies at 0, the margins at -1 and 1."""
     from matplotlib.figure import Figure  # not pyplot, which opens windows
 
-    xs, ys = [0.05 * i for i in range(-35, 56)], [0.05 * i for i in range(-25, 36)]
+    xs, ys = [0.1 * i for i in range(-17, 28)], [0.1 * i for i in range(-12, 18)]
     with no_grad():
         scores = [[model([x, y]).data for x in xs] for y in ys]
     axes = Figure(figsize=(6, 4), layout="tight").add_subplot()
