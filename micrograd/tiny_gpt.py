@@ -43,7 +43,7 @@ class GPT(Module):
         The logits of the letter that comes after token.
 
         keys and values hold a vector for each earlier letter, and this call appends those of token:
-        KeysAndValues in gpt.py.
+        Cache in gpt.py.
         """
         x = add(self.embed[token], self.position[len(keys)])
         x = add(x, self.attention(norm(x), keys, values))  # the letters talk to each other:
