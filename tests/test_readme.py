@@ -5,7 +5,6 @@ sessions of micrograd are in test_micrograd.py. Every command has a process of i
 forked from a process that has imported torch and matplotlib: to import them ten times would take half a minute.
 """
 import json
-import os
 import re
 import subprocess
 import sys
