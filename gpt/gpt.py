@@ -74,6 +74,7 @@ class Config:
         return ", ".join(f"{flag(name)[2:]} {value}" for name, value in vars(self).items())
 
 
+# Try: a batch of 4 with a context of 512. Try: 4 heads.
 DEFAULTS = {
     #       steps batch  rate  context layers heads channels dropout
     "cpu":  (1500,    2, 0.01,    1024,     2,    2,     128,    0.0),
@@ -241,6 +242,7 @@ class Counts:
     k leaves out the k-th part of the text and answers for just that part; the last one has the whole text.
     """
 
+    # Try: counts of 4 letters, LONGEST = 4.
     PARTS, PIECES, LONGEST, DISCOUNT = 8, 4, 6, 0.9  # every part is this many pieces, spread over the text
     ENOUGH = 4_000_000  # characters; what comes after them is not counted
 
@@ -385,6 +387,7 @@ class Block(nn.Module):
 
     def forward(self, x, start=0, cache=None):
         x = x + self.drop(self.attn(norm(x), start, cache))
+        # Try: SwiGLU (Shazeer 2020): F.silu(a) * b, where a and b are the halves of what self.up gives.
         return x + self.drop(self.down(F.relu(self.up(norm(x))).square()))  # (6) squared ReLU
 
 
@@ -435,6 +438,7 @@ class GPT(nn.Module):
         self.head = nn.Linear(C, V, bias=False)
         self.weight = nn.Parameter(torch.ones(()))  # of the counts
         self.copy = Copy()
+        # Try: without "proj.weight", "down.weight".
         for name, p in self.named_parameters():
             if name.endswith(("proj.weight", "down.weight", "head.weight")):
                 nn.init.zeros_(p)  # a block adds nothing at first, and the first guess is that of the counts
@@ -560,6 +564,7 @@ def training_batch(tokens, config, step, team, counts):
     first = (step * team.size + team.rank) * config.batch_size
     starts = [epoch_starts(config.seed, i // count, len(tokens), config.block_size)[i % count]
               for i in range(first, first + config.batch_size)]
+    # Try: held_out=False: what the counts say of a text that they know is too good to be true elsewhere.
     return windows(tokens, np.array(starts), config.block_size, counts, held_out=True)
 
 
