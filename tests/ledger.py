@@ -236,6 +236,7 @@ def selected(file, only):
 
 def print_table(file, seeds, only="", steps=None):
     """Train everything, print a row of the table after each edit."""
+    edits = selected(file, only)
     seeds = range(FIRST_SEED, FIRST_SEED + seeds)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32, seeds {', '.join(map(str, seeds))}")
     print(f"{file}.py: the final validation loss without and with each edit, after the same seconds of training\n")
@@ -253,7 +254,7 @@ def print_table(file, seeds, only="", steps=None):
 
         print("| type " * (file == "makemore") + "| edit | unchanged | edited | difference | ms a step | steps |")
         print("|---" * (file == "makemore") + "|---|---:|---:|---:|---:|---:|", flush=True)
-        for edit in selected(file, only):
+        for edit in edits:
             module = load_copy(file, folder, edit)
             before = after = edit.steps or steps or STEPS[file]
             pace = "-"
@@ -276,3 +277,6 @@ def add_arguments(parser):
     parser.add_argument("--ledger", action="store_true", help="what each departure and each line to try does")
     parser.add_argument("--seeds", type=int, default=3, help="for --ledger: how many (default: 3)")
     parser.add_argument("--only", default="", metavar="NAME", help="for --ledger: edits with this in their name")
+    parser.add_argument("--steps", type=int, metavar="N",
+                        help=f"for --ledger: of the unchanged file (default: {STEPS['gpt']} of gpt.py, "
+                             f"{STEPS['makemore']} of makemore.py)")
