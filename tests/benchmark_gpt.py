@@ -13,7 +13,6 @@ context 64, batch 12, 2,000 steps, AdamW at 1e-3 with cosine decay.
 """
 import argparse
 import math
-import os
 import re
 import subprocess
 import sys
@@ -180,21 +179,23 @@ def compare(text, folder):
 # Runs by the command line
 
 
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
 def run_command(folder, *flags):
-    """A run in a process of its own: (wall seconds, its greatest memory in MB, or nan where that is unknown)."""
-    command = [sys.executable, str(ROOT / "gpt" / "gpt.py"), "-o", str(folder), *flags]
+    """A run in a process of its own: (wall seconds, its peak memory in MB); not on Windows.
+
+    A small process between ours and the run starts it: on Linux a new process inherits the peak of its parent.
+    """
     print("python gpt/gpt.py", *flags, flush=True)
+    command = [sys.executable, "-c", MEASURE, sys.executable, str(ROOT / "gpt" / "gpt.py"), "-o", str(folder), *flags]
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    if not hasattr(os, "wait4"):  # Windows
-        if process.wait():
-            sys.exit("the run failed")
-        return time.perf_counter() - start, math.nan
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit("the run failed")
-    return time.perf_counter() - start, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1024)
+    memory = int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return time.perf_counter() - start, memory / (1e6 if sys.platform == "darwin" else 1024)
 
 
 def report(text, folder, flags):
