@@ -21,22 +21,24 @@ w2.grad 0.0000
 
 In this file: Value, the elementary operations and backward; n-ary nodes; Module, Neuron, Layer, MLP; SGD and
 Adam; losses; draw_dot and print_graph; a demo. It needs nothing but Python: `python micrograd.py` trains a
-network on two moons (and draws it with numpy and matplotlib).
+network on two moons, and draws it if matplotlib is there.
 """
 
 import math
 import random
 import re
 from contextlib import contextmanager
-from functools import lru_cache
+from contextvars import ContextVar
+from functools import lru_cache, reduce
 from math import isfinite
 from numbers import Real
-from operator import mul
+from operator import add, countOf, mul
+from shutil import which
 
 __all__ = [
     "ACTIVATIONS", "MLP", "SGD", "Adam", "Layer", "Module", "Neuron", "Optimizer", "Value",
-    "cross_entropy", "dot", "draw_dot", "gradcheck", "hinge", "linear", "logsumexp", "make_moons", "mse",
-    "no_grad", "print_graph", "softmax", "vsum",
+    "cross_entropy", "dot", "draw_dot", "elementary", "gradcheck", "hinge", "linear", "logsumexp",
+    "make_moons", "mse", "no_grad", "operation", "print_graph", "softmax", "vsum",
 ]
 
 # -----------------------------------------------------------------------------
@@ -50,17 +52,25 @@ class Value:
     data is the number, grad the derivative of a result by it (see backward), label a name for drawings.
     _op names the operation that made it, _prev holds the operation's inputs, _local its derivatives by them;
     all three are empty in a leaf. A plain number in an expression is part of the operation, not a node.
+
+    The derivatives are computed in the forward pass. After you change the data of a leaf, compute the result
+    again before you call backward().
+
+    You can make a node by hand: out = Value(data, (a, b), "op"). Then set out._backward to a function that
+    adds to a.grad and b.grad. Value(2.0, "x") is short for Value(2.0, label="x").
     """
 
-    __slots__ = ("_local", "_op", "_prev", "data", "grad", "label")
+    __slots__ = ("__dict__", "_local", "_op", "_prev", "data", "grad", "label")  # __dict__: your own names
     __array_priority__ = -1.0  # above numpy's scalars: np.float64(2) * v is left to v.__rmul__
 
-    def __init__(self, data, label=""):
+    def __init__(self, data, _children=(), _op="", label=""):
+        if isinstance(_children, str):  # Value(2.0, "x")
+            _children, label = (), _children
         self.data = _number(data)
         self.grad = 0.0
         self.label = label
-        self._op = ""
-        self._prev = ()
+        self._op = _op
+        self._prev = () if _no_grad_depth.get() else tuple(_children)
         self._local = ()
 
     def __repr__(self):
@@ -76,37 +86,47 @@ class Value:
         """a + b; derivatives 1, 1."""
         if isinstance(other, Value):
             return _node("+", self.data + other.data, (self, other), (1.0, 1.0))
-        other = _number(other)
+        if not isinstance(other, NUMBERS):
+            return NotImplemented
+        other = float(other)
         return _node(_name("+", other), self.data + other, (self,), (1.0,))
 
     def __sub__(self, other):
         """a - b; derivatives 1, -1."""
         if isinstance(other, Value):
             return _node("-", self.data - other.data, (self, other), (1.0, -1.0))
-        other = _number(other)
+        if not isinstance(other, NUMBERS):
+            return NotImplemented
+        other = float(other)
         return _node(_name("-", other), self.data - other, (self,), (1.0,))
 
     def __mul__(self, other):
         """a * b; derivatives b, a."""
         if isinstance(other, Value):
             return _node("*", self.data * other.data, (self, other), (other.data, self.data))
-        other = _number(other)
+        if not isinstance(other, NUMBERS):
+            return NotImplemented
+        other = float(other)
         return _node(_name("*", other), self.data * other, (self,), (other,))
 
     def __truediv__(self, other):
         """a / b; derivatives 1 / b, -a / b**2."""
         if isinstance(other, Value):
-            return _operation("/", lambda a, b: (a / b, 1 / b, -a / b / b), self, other)
-        b = _number(other)
-        return _operation(_name("/", b), lambda a: (a / b, 1 / b), self)
+            return operation("/", lambda a, b: (a / b, 1 / b, -a / b / b), self, other)
+        if not isinstance(other, NUMBERS):
+            return NotImplemented
+        b = float(other)
+        return operation(_name("/", b), lambda a: (a / b, 1 / b), self)
 
     def __pow__(self, other):
         """a**b; derivatives b * a**(b - 1) (0 for b = 0) and a**b * log(a) (0 for a = 0)."""
         if isinstance(other, Value):
             slopes = _base_slope, _exponent_slope
-            return _operation("**", lambda a, b: (math.pow(a, b), *[f(a, b) for f in slopes]), self, other)
-        b = _number(other)
-        return _operation(_name("**", b), lambda a: (math.pow(a, b), _base_slope(a, b)), self)
+            return operation("**", lambda a, b: (math.pow(a, b), *[f(a, b) for f in slopes]), self, other)
+        if not isinstance(other, NUMBERS):
+            return NotImplemented
+        b = float(other)
+        return operation(_name("**", b), lambda a: (math.pow(a, b), _base_slope(a, b)), self)
 
     def __rsub__(self, other):
         other = _number(other)
@@ -114,11 +134,11 @@ class Value:
 
     def __rtruediv__(self, other):
         a = _number(other)
-        return _operation(_name(a, "/"), lambda b: (a / b, -a / b / b), self)
+        return operation(_name(a, "/"), lambda b: (a / b, -a / b / b), self)
 
     def __rpow__(self, other):
         a = _number(other)
-        return _operation(_name(a, "**"), lambda b: (math.pow(a, b), _exponent_slope(a, b)), self)
+        return operation(_name(a, "**"), lambda b: (math.pow(a, b), _exponent_slope(a, b)), self)
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -129,43 +149,43 @@ class Value:
 
     def __abs__(self):
         """|a|; derivative the sign of a, 0 at 0."""
-        return _operation("abs", lambda a: (abs(a), (a > 0) - (a < 0)), self)
+        return operation("abs", lambda a: (abs(a), (a > 0) - (a < 0)), self)
 
     def exp(self):
         """e**a; derivative e**a."""
-        return _operation("exp", lambda a: (math.exp(a), math.exp(a)), self)
+        return operation("exp", lambda a: (math.exp(a), math.exp(a)), self)
 
     def log(self):
         """The natural logarithm; derivative 1/a."""
-        return _operation("log", lambda a: (math.log(a), 1 / a), self)
+        return operation("log", lambda a: (math.log(a), 1 / a), self)
 
     def sqrt(self):
         """The square root; derivative 1 / (2 sqrt(a))."""
-        return _operation("sqrt", lambda a: (math.sqrt(a), 0.5 / math.sqrt(a)), self)
+        return operation("sqrt", lambda a: (math.sqrt(a), _base_slope(a, 0.5)), self)
 
     def sin(self):
         """The sine; derivative cos(a)."""
-        return _operation("sin", lambda a: (math.sin(a), math.cos(a)), self)
+        return operation("sin", lambda a: (math.sin(a), math.cos(a)), self)
 
     def cos(self):
         """The cosine; derivative -sin(a)."""
-        return _operation("cos", lambda a: (math.cos(a), -math.sin(a)), self)
+        return operation("cos", lambda a: (math.cos(a), -math.sin(a)), self)
 
     def tanh(self):
         """The hyperbolic tangent; derivative 1 - tanh(a)**2."""
-        return _operation("tanh", _tanh, self)
+        return operation("tanh", _tanh, self)
 
     def sigmoid(self):
         """s = 1 / (1 + e**-a); derivative s (1 - s)."""
-        return _operation("sigmoid", _sigmoid, self)
+        return operation("sigmoid", _sigmoid, self)
 
     def relu(self):
         """max(0, a); derivative 1 for a > 0, else 0."""
-        return _operation("relu", _relu, self)
+        return operation("relu", _relu, self)
 
     def gelu(self):
-        """a P(a), P the normal distribution (1 + erf(a / sqrt(2))) / 2; derivative P(a) + a P'(a)."""
-        return _operation("gelu", _gelu, self)
+        """a P(a), where P(a) = (1 + erf(a / sqrt(2))) / 2 is the normal distribution; derivative P + a P'."""
+        return operation("gelu", _gelu, self)
 
     # Comparisons look at the data, so max(a, b) picks a Value; == and hash stay those of the object.
 
@@ -185,8 +205,9 @@ class Value:
         """
         Compute the derivative of this Value by each Value that it was made from, into their grad.
 
-        A leaf adds it to the grad that it has, so set that to zero between training steps; any other node
-        replaces the last call's. This Value's own derivative is the argument grad.
+        A leaf adds the derivative to its grad, so set that to zero between two training steps. Any other node
+        starts from zero in each call. This Value's own derivative is the argument grad. The operations'
+        derivatives are those of the forward pass: after you change a leaf's data, compute the result again.
         """
         order = _topological_order(self)
         for v in order:
@@ -194,14 +215,18 @@ class Value:
                 v.grad = 0.0
         self.grad += _number(grad)
         for v in reversed(order):
-            grad = v.grad
-            if grad:
-                for child, local in zip(v._prev, v._local):
-                    child.grad += grad * local  # the chain rule
+            v._backward()
+
+    def _backward(self):
+        """The chain rule at this node: each input gets grad times the derivative by it."""
+        grad = self.grad
+        if grad:
+            for child, local in zip(self._prev, self._local):
+                child.grad += grad * local
 
 
 def _topological_order(root):
-    """All Values that root was made from, each one after its inputs, root at the end; without recursion."""
+    """All Values that root was made from, each after its inputs; no recursion, so the graph may be deep."""
     order, seen, stack = [], set(), [root]
     while stack:
         v = stack.pop()
@@ -222,27 +247,33 @@ def _node(op, data, prev, local):
     """The result of the operation op on the Values prev; local are its derivatives by them."""
     if not isfinite(data):
         raise OverflowError(f"{_formula(op, prev)} is {data}")
-    v = Value.__new__(Value)
+    if _no_grad_depth.get():
+        op, prev, local = "", (), ()
+    v = Value.__new__(Value)  # faster than Value(), which checks its arguments
     v.data = data
     v.grad = 0.0
     v.label = ""
-    if _recording:
-        v._op = op
-        v._prev = prev
-        v._local = local
-    else:
-        v._op = ""
-        v._prev = v._local = ()
+    v._op = op
+    v._prev = prev
+    v._local = local
     return v
 
 
-def _operation(op, function, *inputs):
-    """The result of an operation that may fail; function turns floats into its value and its derivatives."""
+def operation(op, function, *inputs):
+    """
+    The result of an operation. Use it for your own: operation("cube", lambda a: (a**3, 3 * a * a), x).
+
+    function takes the inputs as floats. It returns the value, and then the derivative by each input. If it
+    fails, or if a derivative is not finite, the exception names the operation and its inputs.
+    """
+    inputs = _values(inputs)
     try:
         data, *local = function(*[v.data for v in inputs])
     except (ArithmeticError, ValueError) as error:
         raise type(error)(f"{_formula(op, inputs)}: {error}") from None
-    if not all(map(isfinite, local)):
+    if len(local) != len(inputs):
+        raise ValueError(f"{_formula(op, inputs)} has {len(local)} derivatives, expected {len(inputs)}")
+    if not all(map(isfinite, local)) and not _no_grad_depth.get():
         raise OverflowError(f"{_formula(op, inputs)} has no finite derivative")
     return _node(op, data, inputs, tuple(local))
 
@@ -258,9 +289,12 @@ def _name(*parts):
     return "".join(part if isinstance(part, str) else f"{part:.12g}" for part in parts)
 
 
+NUMBERS = float, int, Real  # numpy's scalars are Real; float and int are too, but are found faster by name
+
+
 def _number(x):
-    """x as a float; TypeError when it is no real number."""
-    if isinstance(x, (float, int, Real)):  # numpy's scalars are Real
+    """x as a float; TypeError when it is not a real number."""
+    if isinstance(x, NUMBERS):
         return float(x)
     raise TypeError(f"a Value needs real numbers, got {x!r} ({type(x).__name__})")
 
@@ -269,7 +303,15 @@ def _data(x):
     return x.data if isinstance(x, Value) else _number(x)
 
 
-# The functions that serve as activations too, on floats: each returns its value and its derivative.
+def _values(xs):
+    """xs as a tuple of Values; a number becomes a new leaf."""
+    xs = tuple(xs)
+    if countOf(map(type, xs), Value) == len(xs):  # the usual case, in less time
+        return xs
+    return tuple([x if isinstance(x, Value) else Value(x) for x in xs])
+
+
+# These functions on floats are the activations too. Each returns its value and its derivative.
 
 
 def _relu(a):
@@ -293,32 +335,50 @@ def _gelu(a):
 
 
 def _base_slope(a, b):
-    return b * math.pow(a, b - 1) if b else 0.0
+    return b * _or_nan(math.pow, a, b - 1) if b else 0.0
 
 
 def _exponent_slope(a, b):
-    return math.pow(a, b) * math.log(a) if a else 0.0
+    return math.pow(a, b) * _or_nan(math.log, a) if a else 0.0
+
+
+def _or_nan(function, *numbers):
+    """nan stands for a derivative that does not exist; operation() accepts it under no_grad()."""
+    try:
+        return function(*numbers)
+    except (ArithmeticError, ValueError):
+        return math.nan
 
 
 ACTIVATIONS = {"linear": lambda a: (a, 1.0), "relu": _relu, "tanh": _tanh, "sigmoid": _sigmoid, "gelu": _gelu}
 
-_recording = True
+# How many of these blocks the program is inside. A thread or an asyncio task counts its own.
+_no_grad_depth = ContextVar("no_grad", default=0)
+_elementary_depth = ContextVar("elementary", default=0)
 
 
 @contextmanager
-def no_grad():
-    """with no_grad(): results remember nothing, for evaluation in less time and memory."""
-    global _recording
-    before, _recording = _recording, False
+def _inside(depth):
+    depth.set(depth.get() + 1)
     try:
         yield
     finally:
-        _recording = before
+        depth.set(depth.get() - 1)
+
+
+def no_grad():
+    """with no_grad(): results remember nothing. Use it for evaluation: it takes less time and memory."""
+    return _inside(_no_grad_depth)
+
+
+def elementary():
+    """with elementary(): dot, vsum, softmax, neurons and the like are built from nodes such as + and *."""
+    return _inside(_elementary_depth)
 
 
 def gradcheck(f, inputs, tolerance=1e-6):
     """
-    True when the derivatives of f(*inputs) by backward() agree with differences (f(x + h) - f(x - h)) / 2h.
+    True if the derivatives of f(*inputs) by backward() and by differences, (f(x + h) - f(x - h)) / 2h, agree.
 
     inputs are Values or numbers; f is called with new Values. A ValueError names the first input whose two
     derivatives differ by more than tolerance * max(1, derivative).
@@ -340,62 +400,61 @@ def gradcheck(f, inputs, tolerance=1e-6):
 
 # -----------------------------------------------------------------------------
 # The engine is complete here; what follows is the same with fewer nodes.
-# A sum of n numbers takes n - 1 additions, but its derivatives are known at once: one node with n inputs.
+# A sum of n numbers takes n - 1 additions, but all its derivatives are known: it can be one node of n inputs.
+# Inside `with elementary():` each of these functions builds its elementary form, as its docstring states it.
 
 
 def vsum(values):
-    """v1 + v2 + ...; every derivative is 1. Elementary form: sum(values)."""
+    """v1 + v2 + ...; every derivative is 1. Elementary form: v1 + v2 + ..., node by node."""
     values = _values(values)
+    if _elementary_depth.get() and values:
+        return reduce(add, values)
     return _node("sum", sum([v.data for v in values], 0.0), values, (1.0,) * len(values))
 
 
-def dot(ws, xs, bias=None):
+def dot(ws, xs, bias=None, activation="linear"):
     """
-    w1 x1 + w2 x2 + ... + bias; the derivative by each w is its x, the one by each x its w, the one by bias 1.
+    activation(w1 x1 + w2 x2 + ... + bias), which is a neuron. activation is a key of ACTIVATIONS.
 
-    Elementary form: sum(w * x for w, x in zip(ws, xs)) + bias. ValueError when ws and xs differ in length.
+    The derivative by each w is its x, by each x its w, by bias 1, all times the derivative of the activation.
+    Elementary form: w1 * x1 + w2 * x2 + ... + bias, then the activation. ValueError when lengths differ.
     """
-    return linear([_values(ws)], xs, None if bias is None else _values([bias]))[0]
+    ws, xs = _values(ws), _values(xs)
+    biases = () if bias is None else (bias,) if isinstance(bias, Value) else (Value(bias),)
+    if len(ws) != len(xs):
+        raise ValueError(f"{len(ws)} weights do not fit {len(xs)} inputs")
+    function = ACTIVATIONS[activation]
+    if _elementary_depth.get():
+        total = vsum([*map(mul, ws, xs), *biases])
+        return total if activation == "linear" else operation(activation, function, total)
+    inputs = (*ws, *xs, *biases)
+    w_data, x_data = [w.data for w in ws], [x.data for x in xs]
+    total = sum(map(mul, w_data, x_data), biases[0].data if biases else 0.0)
+    if not isfinite(total):  # tanh and sigmoid would hide it
+        raise OverflowError(f"{_formula('dot', inputs)} is {total}")
+    value, slope = function(total)
+    local = x_data + w_data + [1.0] * len(biases)
+    if slope != 1.0:
+        local = [slope * d for d in local] if slope else ()  # all zero: nothing to hand on
+    return _node("dot" if activation == "linear" else activation, value, inputs, local)
 
 
 def linear(rows, xs, biases=None, activation="linear"):
-    """
-    The outputs of a layer: for each row of weights and its bias, activation(dot(row, xs, bias)) as one node.
-
-    Weights and biases are Values, activation a key of ACTIVATIONS. The derivatives are those of dot() times
-    the activation's. Elementary form: that of dot(), then the activation. ValueError when lengths differ.
-    """
+    """The outputs of a layer: dot(row, xs, bias, activation) for each row of weights and its bias."""
     xs = _values(xs)
-    x_data = [x.data for x in xs]
-    function, op = ACTIVATIONS[activation], "dot" if activation == "linear" else activation
-    by_weights = [*x_data, 1.0] if biases else x_data  # derivatives of the sum by the weights and the bias
-    outputs = []
-    for row, bias in zip(rows, biases or [None] * len(rows), strict=True):
-        w_data = [w.data for w in row]
-        if len(w_data) != len(x_data):
-            raise ValueError(f"a row of {len(w_data)} weights does not fit {len(x_data)} inputs")
-        total = sum(map(mul, w_data, x_data), bias.data if biases else 0.0)
-        inputs = (*row, bias, *xs) if biases else (*row, *xs)
-        if not isfinite(total):  # tanh and sigmoid would hide it
-            raise OverflowError(f"{_formula('dot', inputs)} is {total}")
-        value, slope = function(total)
-        if slope == 1.0:
-            local = by_weights + w_data
-        elif slope == 0.0:
-            local = ()  # all zero: nothing to hand on
-        else:
-            local = [slope * d for d in by_weights + w_data]
-        outputs.append(_node(op, value, inputs, local))
-    return outputs
+    biases = [None] * len(rows) if biases is None else biases
+    return [dot(row, xs, bias, activation) for row, bias in zip(rows, biases, strict=True)]
 
 
 def logsumexp(values):
     """
     log(e**v1 + e**v2 + ...); the derivatives are softmax(values).
 
-    Elementary form: sum(v.exp() for v in values).log(). ValueError when there are no values.
+    Elementary form: vsum(v.exp() for v in values).log(). ValueError when there are no values.
     """
     values = _values(values)
+    if _elementary_depth.get() and values:
+        return vsum(v.exp() for v in values).log()
     result, probabilities = _logsumexp([v.data for v in values])
     return _node("logsumexp", result, values, tuple(probabilities))
 
@@ -409,6 +468,8 @@ def cross_entropy(logits, target):
     logits = _values(logits)
     if not 0 <= target < len(logits):
         raise IndexError(f"cross_entropy has {len(logits)} logits, got target {target}")
+    if _elementary_depth.get():
+        return logsumexp(logits) - logits[target]
     result, local = _logsumexp([v.data for v in logits])
     local[target] -= 1.0
     return _node("cross_entropy", result - logits[target].data, logits, tuple(local))
@@ -418,7 +479,7 @@ def softmax(values):
     """
     p = e**v / (e**v1 + e**v2 + ...) for each v; derivatives p (1 - p) by its v, -p q by the v of another q.
 
-    Elementary form: [v.exp() / sum(v.exp() for v in values) for v in values]. ValueError when there are none.
+    Elementary form: total = logsumexp(values), then (v - total).exp() for each v. ValueError without values.
     """
     values = _values(values)
     total = logsumexp(values)
@@ -426,21 +487,13 @@ def softmax(values):
 
 
 def _logsumexp(xs):
-    """Of floats, the value and the derivatives; the largest x is taken out, so that nothing overflows."""
+    """The value and the derivatives, from floats. The largest x is subtracted first, so nothing overflows."""
     if not xs:
         raise ValueError("logsumexp of no values")
     largest = max(xs)
     exps = [math.exp(x - largest) for x in xs]
     total = sum(exps)
     return largest + math.log(total), [e / total for e in exps]
-
-
-def _values(xs):
-    """xs as a tuple of Values; a number becomes a new leaf."""
-    xs = tuple(xs)
-    if set(map(type, xs)) == {Value}:  # the usual case, in less time
-        return xs
-    return tuple([x if isinstance(x, Value) else Value(x) for x in xs])
 
 
 # -----------------------------------------------------------------------------
@@ -466,7 +519,7 @@ class Module:
         return {str(i): float(p.data) for i, p in enumerate(self.parameters())}
 
     def load_state_dict(self, state):
-        """Take the parameters from a state_dict(). ValueError, and nothing changed, when it does not fit."""
+        """Set the parameters from a state_dict(). If it does not fit: ValueError, and nothing changes."""
         parameters = self.parameters()
         if set(state) != {str(i) for i in range(len(parameters))}:
             raise ValueError(f"a network of {len(parameters)} parameters cannot load a state of {len(state)}")
@@ -479,18 +532,25 @@ class Neuron(Module):
     """
     activation(w1 x1 + w2 x2 + ... + b), as one node. ValueError for a wrong number of inputs.
 
-    activation is a key of ACTIVATIONS; nonlin=False is short for "linear". Weights start in (-1, 1), b at 0.
+    activation is a key of ACTIVATIONS; Neuron(nin, nonlin=False) is short for "linear". Weights start between
+    -1 and 1, b at 0.
     """
 
-    def __init__(self, n_in, activation="relu", *, nonlin=True):
+    def __init__(self, nin, activation="relu", nonlin=True):
+        if isinstance(activation, bool):  # Neuron(2, False), as in PyPI's micrograd
+            activation, nonlin = "relu", activation
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation {activation!r} is not one of {', '.join(ACTIVATIONS)}")
-        self.w = [Value(random.uniform(-1, 1)) for _ in range(n_in)]
+        self.w = [Value(random.uniform(-1, 1)) for _ in range(nin)]
         self.b = Value(0.0)
         self.activation = activation if nonlin else "linear"
 
+    @property
+    def nonlin(self):
+        return self.activation != "linear"
+
     def __call__(self, x):
-        return _outputs([self], x)[0]
+        return dot(self.w, x, self.b, self.activation)
 
     def parameters(self):
         return [*self.w, self.b]
@@ -500,13 +560,16 @@ class Neuron(Module):
 
 
 class Layer(Module):
-    """n_out Neurons with the same n_in inputs. A list of their outputs; of a single neuron, its output."""
+    """nout Neurons with the same nin inputs. Returns the list of their outputs, or a single output alone."""
 
-    def __init__(self, n_in, n_out, activation="relu", *, nonlin=True):
-        self.neurons = [Neuron(n_in, activation, nonlin=nonlin) for _ in range(n_out)]
+    def __init__(self, nin, nout, activation="relu", nonlin=True):
+        if nout < 1:
+            raise ValueError(f"a Layer needs at least one neuron, got {nout}")
+        self.neurons = [Neuron(nin, activation, nonlin) for _ in range(nout)]
 
     def __call__(self, x):
-        outputs = _outputs(self.neurons, x)
+        x = _values([x] if isinstance(x, Value) else x)  # a layer of one neuron hands on a Value
+        outputs = [neuron(x) for neuron in self.neurons]
         return outputs[0] if len(outputs) == 1 else outputs
 
     def parameters(self):
@@ -516,20 +579,13 @@ class Layer(Module):
         return f"Layer of {len(self.neurons)} x {self.neurons[0]}"
 
 
-def _outputs(neurons, x):
-    x, first = list(x), neurons[0]
-    if len(x) != len(first.w):
-        raise ValueError(f"Neuron has {len(first.w)} inputs, got {len(x)}")
-    return linear([n.w for n in neurons], x, [n.b for n in neurons], first.activation)
-
-
 class MLP(Module):
-    """A multi-layer perceptron: Layers of n_outs neurons, one after the other, the last one linear."""
+    """A multi-layer perceptron: Layers of nouts neurons, one after the other, the last one linear."""
 
-    def __init__(self, n_in, n_outs, activation="relu"):
-        sizes = [n_in, *n_outs]
-        last = len(n_outs) - 1
-        self.layers = [Layer(sizes[i], sizes[i + 1], activation, nonlin=i < last) for i in range(len(n_outs))]
+    def __init__(self, nin, nouts, activation="relu"):
+        sizes = [nin, *nouts]
+        last = len(nouts) - 1
+        self.layers = [Layer(sizes[i], sizes[i + 1], activation, nonlin=i < last) for i in range(len(nouts))]
 
     def __call__(self, x):
         for layer in self.layers:
@@ -589,7 +645,7 @@ class Adam(Optimizer):
     def step(self):
         self.steps += 1
         beta1, beta2 = self.betas
-        bias1, bias2 = 1 - beta1**self.steps, 1 - beta2**self.steps  # means that start at 0 are too small
+        bias1, bias2 = 1 - beta1**self.steps, 1 - beta2**self.steps  # the means start at 0 and are too small
         for i, p in enumerate(self.parameters):
             grad = p.grad + self.weight_decay * p.data
             self.means[i] = mean = beta1 * self.means[i] + (1 - beta1) * grad
@@ -608,23 +664,29 @@ def mse(predictions, targets):
 
 
 def hinge(scores, labels):
-    """The mean of max(0, 1 - label * score); labels are 1 or -1, a score should be beyond its label."""
+    """The mean of max(0, 1 - label * score); labels are 1 or -1; a score beyond its label costs nothing."""
     losses = [(1 - label * score).relu() for score, label in _pairs(scores, labels)]
     return vsum(losses) / len(losses)
 
 
 def _pairs(predictions, targets):
     if len(predictions) != len(targets) or not predictions:
-        raise ValueError(f"a loss needs a target a prediction, got {len(targets)} for {len(predictions)}")
+        raise ValueError(f"a loss needs one target per prediction, got {len(targets)} for {len(predictions)}")
     return zip(predictions, targets)
 
 
 # -----------------------------------------------------------------------------
 # Drawings
 
+NO_DOT = "the program dot is missing: apt, brew or winget install graphviz (.source has the drawing as text)"
+
 
 def draw_dot(root, format="svg", rankdir="LR"):
-    """The graph of root as a graphviz.Digraph: a record for each Value, a circle for each operation."""
+    """
+    The graph of root as a graphviz.Digraph: a record for each Value, a circle for each operation.
+
+    A notebook shows it, and .render("name") writes a file; both need the program dot. .source is the text.
+    """
     try:
         from graphviz import Digraph
     except ImportError:
@@ -638,7 +700,14 @@ def draw_dot(root, format="svg", rankdir="LR"):
             graph.edge(f"{id(v)}{v._op}", str(id(v)))
         for child in v._prev:
             graph.edge(str(id(child)), f"{id(v)}{v._op}")
+    if which("dot") is None:
+        graph.render = graph.pipe = _no_dot
+        graph._repr_mimebundle_ = lambda *args, **kwargs: {"text/plain": NO_DOT}  # what a notebook shows
     return graph
+
+
+def _no_dot(*args, **kwargs):
+    raise RuntimeError(NO_DOT)
 
 
 def print_graph(root):
@@ -651,10 +720,12 @@ def print_graph(root):
     names = {v: v.label or f"v{i}" for i, v in enumerate(reversed(_topological_order(root)))}
     for v, name in names.items():
         inputs = [names[child] for child in v._prev]
-        infix = len(inputs) == 2 and not v._op.isalpha()
+        infix = len(inputs) == 2 and v._op in ("+", "-", "*", "/", "**")
         formula = f" {v._op} ".join(inputs) if infix else f"{v._op} of {', '.join(inputs)}"
         print(f"{name}{' = ' + formula if inputs else ''}  data {v.data:.4f}  grad {v.grad:.4f}")
-        for child, local in zip(inputs, v._local or [0.0] * len(inputs)):
+        # What your own _backward gives the inputs is unknown here.
+        locals_ = [] if "_backward" in vars(v) else v._local or [0.0] * len(inputs)
+        for child, local in zip(inputs, locals_):
             print(f"    {child}: {name}.grad {v.grad:.2f} * local {round(local, 4)} -> +{v.grad * local:.2f}")
 
 
@@ -663,7 +734,7 @@ def print_graph(root):
 
 
 def make_moons(n, noise=0.1):
-    """n points on two half circles that reach into each other, and their labels 1 and -1."""
+    """n points on two interlocking half circles, and their labels 1 and -1."""
     points, labels = [], []
     for i in range(n):
         angle, label = math.pi * random.random(), 1 - 2 * (i % 2)
@@ -677,30 +748,25 @@ def make_moons(n, noise=0.1):
 
 def draw_moons(model, points, labels, path):
     """A picture of the points over the model's scores: the boundary lies at 0, the margins at -1 and 1."""
-    import matplotlib
-    matplotlib.use("Agg")  # draws to a file, needs no screen
-    import matplotlib.pyplot as plt
-    import numpy as np
+    from matplotlib.figure import Figure  # not pyplot, which opens windows
 
-    xs, ys = np.meshgrid(np.linspace(-1.75, 2.75, 91), np.linspace(-1.25, 1.75, 61))
+    xs, ys = [0.1 * i for i in range(-17, 28)], [0.1 * i for i in range(-12, 18)]
     with no_grad():
-        scores = np.array([model(place).data for place in zip(xs.flat, ys.flat)]).reshape(xs.shape)
-    plt.figure(figsize=(6, 4))
-    shades = ["#e8927c", "#f6d5cc", "#d3e0f0", "#7fa8d8"]
-    plt.contourf(xs, ys, scores, levels=[-1e9, -1, 0, 1, 1e9], colors=shades)
-    plt.contour(xs, ys, scores, levels=[0], colors="black")
-    plt.scatter(*zip(*points), c=["#2c6bb3" if y > 0 else "#c43c1f" for y in labels], edgecolors="white")
-    plt.tight_layout()
-    plt.savefig(path, dpi=100)
+        scores = [[model([x, y]).data for x in xs] for y in ys]
+    axes = Figure(figsize=(6, 4), layout="tight").add_subplot()
+    axes.contourf(xs, ys, scores, [-1e9, -1, 0, 1, 1e9], colors=["#e8927c", "#f6d5cc", "#d3e0f0", "#7fa8d8"])
+    axes.contour(xs, ys, scores, [0], colors="black")
+    axes.scatter(*zip(*points), c=["#2c6bb3" if y > 0 else "#c43c1f" for y in labels], edgecolors="white")
+    axes.figure.savefig(path, dpi=100)
 
 
-def main():
+def main(epochs=60):
     random.seed(2)
     points, labels = make_moons(100)
     model = MLP(2, [16, 16, 1])
     optimizer = SGD(model.parameters(), lr=0.5)
     print(f"{model}: {model.num_parameters()} parameters")
-    for epoch in range(1, 61):
+    for epoch in range(1, epochs + 1):
         scores = [model(point) for point in points]
         weights = model.parameters()
         loss = hinge(scores, labels) + 1e-4 * dot(weights, weights)
@@ -709,8 +775,11 @@ def main():
         optimizer.step()
         accuracy = sum((score > 0) == (label > 0) for score, label in zip(scores, labels)) / len(labels)
         print(f"epoch {epoch:2}  loss {loss.data:.4f}  accuracy {accuracy:.0%}")
-    draw_moons(model, points, labels, "moons.png")
-    print("wrote moons.png")
+    try:
+        draw_moons(model, points, labels, "moons.png")
+        print("wrote moons.png")
+    except (ImportError, OSError) as error:
+        print(f"moons.png was not drawn: {error}")
 
 
 if __name__ == "__main__":

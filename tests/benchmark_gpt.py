@@ -1,12 +1,11 @@
 """Figures of gpt. Let the machine do nothing else; all runs are on the CPU, in float32.
 
-    python tests/benchmark.py gpt                   counts, textbook block, gpt.py: one text, the same seconds
-    python tests/benchmark.py gpt --default         the default run by its command, and what its samples are like
+    python tests/benchmark.py gpt                   counts, the textbook block and gpt.py on the same text
+    python tests/benchmark.py gpt --default         the default run by its command, and its samples
     python tests/benchmark.py gpt --seconds 12 60   runs that end after about so many seconds of training
     python tests/benchmark.py gpt --long            the long run by its command
     python tests/benchmark.py gpt --generation      characters a second
-    python tests/benchmark.py gpt --ledger          what each departure and each line to try does; also --seeds 3,
-                                                    --only NAME, --steps 300
+    python tests/benchmark.py gpt --ledger          what each departure and line to try does: tests/ledger.py
 
 The textbook block is GPT-2's, trained as nanoGPT's README trains on a CPU: 4 layers, 4 heads, 128 channels,
 context 64, batch 12, 2,000 steps, AdamW at 1e-3 with cosine decay.
@@ -167,10 +166,10 @@ def compare(text, folder):
     print(f"| counts alone (interpolated Kneser-Ney) | - | {seconds:.1f} | {counted:.3f} |")
     print(f"| textbook GPT-2 block | AdamW | {textbook[-1][1]:.0f} | {textbook[-1][2]:.3f} |")
     print(f"| gpt.py | Muon and Adam | {results['seconds']:.0f} | {results['validation'][0]:.3f} |")
-    print("\nSeconds of training (of counting). The mean over the whole validation text, in windows that do not"
-          f"\noverlap: of 64 characters for the textbook block, of {block_size} for the others.")
+    print("\nSeconds of training (of counting). The mean over the whole validation text, in windows that do "
+          f"not overlap: of 64 characters for the textbook block, of {block_size} for the others.")
     ours = [(step, seconds, validation) for step, seconds, _, validation in results["run"].log]
-    for name, rows in (("textbook GPT-2 block", textbook), ("gpt.py, on a part of the validation text", ours)):
+    for name, rows in (("textbook GPT-2 block", textbook), ("gpt.py, on part of the validation text", ours)):
         print(f"\n| {name}: step | seconds | validation |\n|---:|---:|---:|")
         for step, seconds, loss in rows:
             print(f"| {step} | {seconds:.0f} | {loss:.3f} |", flush=True)
@@ -189,12 +188,12 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 def run_command(folder, *flags):
     """A run in a process of its own: (wall seconds, its peak memory in MB); not on Windows.
 
-    A small process between ours and the run starts it: on Linux a new process inherits the peak of its parent.
+    A small process in between starts it: on Linux a new process inherits the peak of its parent.
     """
     print("python gpt/gpt.py", *flags, flush=True)
-    command = [sys.executable, "-c", MEASURE, sys.executable, str(ROOT / "gpt" / "gpt.py"), "-o", str(folder), *flags]
+    command = [sys.executable, str(ROOT / "gpt" / "gpt.py"), "-o", str(folder), *flags]
     start = time.perf_counter()
-    memory = int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    memory = int(subprocess.check_output([sys.executable, "-c", MEASURE, *command]))
     return time.perf_counter() - start, memory / (1e6 if sys.platform == "darwin" else 1024)
 
 
@@ -222,7 +221,7 @@ def words_of(text):
 
 
 def invented_words(sample, text):
-    """(the words of a sample that do not occur in the text, all its words); one cut at its end does not count."""
+    """The words of a sample that the text does not have, and all its words; none that its end cuts."""
     words = words_of(sample)
     if words and sample.lower().endswith(words[-1]):
         words.pop()
@@ -250,7 +249,8 @@ def describe_samples(text, model, vocab, characters=10_000):
 
 
 def timed_runs(text, folder, wanted):
-    print("| seconds of training, aimed at | reached | steps | settings | validation loss |\n|---:|---:|---:|---|---:|")
+    print("| seconds of training, aimed at | reached | steps | settings | validation loss |")
+    print("|---:|---:|---:|---|---:|")
     for seconds in wanted:
         values = SETTINGS.get(seconds, {})
         results = train_for(seconds, text, folder, **values)
@@ -275,7 +275,8 @@ def generation(text):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--default", action="store_true")
     parser.add_argument("--seconds", type=int, nargs="+")
     parser.add_argument("--long", action="store_true")

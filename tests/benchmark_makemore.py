@@ -1,10 +1,9 @@
 """Figures of makemore. Let the machine do nothing else.
 
-    python tests/benchmark.py makemore                  speed, handling, the default run beside a textbook one
-    python tests/benchmark.py makemore --rival FILE     and the speed of Karpathy's makemore.py, downloaded by you
-    python tests/benchmark.py makemore --quick          without the two long trainings (about six minutes)
-    python tests/benchmark.py makemore --ledger         what each line to try does; also --seeds 3, --only NAME,
-                                                        --steps 1000
+    python tests/benchmark.py makemore                speed, handling, the default run beside a textbook one
+    python tests/benchmark.py makemore --rival FILE   and the speed of Karpathy's makemore.py, a file of yours
+    python tests/benchmark.py makemore --quick        without the two long trainings (about six minutes)
+    python tests/benchmark.py makemore --ledger       what each line to try does: tests/ledger.py
 
 Speed is timed loop to loop, in turns: the batch, the loss, its gradient, the update; the same sizes, the same
 batch of 32 words. Karpathy's file reads its words without loader processes (`--num-workers 0`), its best
@@ -123,8 +122,8 @@ def speed(words, rival_path):
         ours, *theirs = (statistics.median(some) for some in times)
         print(f"| {name} | {optimizer} | {ours:.2f} |"
               + "".join(f" AdamW | {other:.2f} | {other / ours:.1f} |" for other in theirs), flush=True)
-    print("\nAdamW is fused here and is not in Karpathy's file. Muon is what our default run uses for the matrices of"
-          " the blocks.\n")
+    print("\nAdamW is fused here and is not in Karpathy's file. Muon is for the matrices of the blocks, as in "
+          "our default run.\n")
 
 
 def handling(words):
@@ -161,7 +160,7 @@ def textbook(words):
         if p.dim() == 2:
             deep = name.endswith(("proj.weight", "down.weight"))
             torch.nn.init.normal_(p, std=0.02 / (2 * config.n_layer) ** 0.5 if deep else 0.02)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, betas=(0.9, 0.99), fused=True)
     seconds = 0.0
     for _ in range(8000):
         start = time.perf_counter()
@@ -184,7 +183,8 @@ def textbook(words):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rival", metavar="FILE")
     parser.add_argument("--quick", action="store_true")
     ledger.add_arguments(parser)

@@ -1,6 +1,6 @@
 """
 Figures of micrograd: the time of a training step and of elementary operations, side by side with PyPI's
-micrograd 0.1.0; a small GPT with and without n-ary nodes; time and memory of a chain of a million nodes.
+micrograd 0.1.0; tiny_gpt.py with and without n-ary nodes; time and memory of a chain of a million nodes.
 
 python tests/benchmark_micrograd.py [--pypi DIR]   DIR holds PyPI's package; without it pip fetches it
 """
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from itertools import pairwise
 from math import cos, pi, sin
 from pathlib import Path
@@ -87,75 +88,31 @@ def moons():
 
 
 # -----------------------------------------------------------------------------
-# A GPT of one layer on Values: 16 channels, 4 heads, context 16, 27 characters, RMSNorm, Adam
+# The GPT of micrograd/tiny_gpt.py
 
 
-def gpt_step(nary):
-    """A function that trains the GPT on the next name, n-ary or not, and returns the loss."""
-    from micrograd import Adam, Value
-    if nary:
-        from micrograd import cross_entropy, dot, linear, softmax
-    else:
-        def dot(ws, xs):
-            return sum(w * x for w, x in zip(ws, xs))
-
-        def linear(rows, xs, activation="linear"):
-            outputs = [dot(row, xs) for row in rows]
-            return [v.relu() for v in outputs] if activation == "relu" else outputs
-
-        def softmax(values):
-            largest = max(v.data for v in values)
-            exps = [(v - largest).exp() for v in values]
-            total = sum(exps)
-            return [e / total for e in exps]
-
-        def cross_entropy(logits, target):
-            return -softmax(logits)[target].log()
-
-    C, H, T, V = 16, 4, 16, 27  # channels, heads, context, characters
-    rng = random.Random(42)
-
-    def matrix(rows, columns):
-        return [[Value(rng.gauss(0, 0.08)) for _ in range(columns)] for _ in range(rows)]
-
-    wte, wpe, head = matrix(V, C), matrix(T, C), matrix(V, C)
-    wq, wk, wv, wo, up, down = [matrix(m, n) for m, n in [(C, C)] * 4 + [(4 * C, C), (C, 4 * C)]]
-    parameters = [p for m in (wte, wpe, head, wq, wk, wv, wo, up, down) for row in m for p in row]
-    optimizer = Adam(parameters, lr=0.01, betas=(0.85, 0.99))
+def gpt_step(nodes):
+    """A function that trains the GPT on the next name inside nodes(), and returns the loss."""
+    from micrograd import Adam, tiny_gpt
+    random.seed(42)
     names = (ROOT / "data" / "names.txt").read_text().split()
-    rng.shuffle(names)
-
-    def rmsnorm(x):
-        scale = (dot(x, x) / len(x) + 1e-5)**-0.5
-        return [xi * scale for xi in x]
-
-    def forward(token, position, keys, values):
-        x = rmsnorm([a + b for a, b in zip(wte[token], wpe[position])])
-        h = rmsnorm(x)
-        q, k, v = linear(wq, h), linear(wk, h), linear(wv, h)
-        keys.append(k)
-        values.append(v)
-        attended = []
-        for s in (slice(i, i + C // H) for i in range(0, C, C // H)):  # one head after the other
-            weights = softmax([dot(q[s], k[s]) * (C // H)**-0.5 for k in keys])
-            attended += [dot(weights, channel) for channel in zip(*[v[s] for v in values])]
-        x = [a + b for a, b in zip(x, linear(wo, attended))]
-        hidden = linear(up, rmsnorm(x), activation="relu")
-        x = [a + b for a, b in zip(x, linear(down, hidden))]
-        return linear(head, x)
+    random.shuffle(names)
+    model = tiny_gpt.GPT()
+    optimizer = Adam(model.parameters(), lr=0.01, betas=(0.85, 0.99))
 
     def step():
-        name = names[optimizer.steps]
-        tokens = [0, *[ord(c) - ord("a") + 1 for c in name], 0][:T + 1]
-        keys, values = [], []
-        losses = [cross_entropy(forward(token, i, keys, values), target)
-                  for i, (token, target) in enumerate(pairwise(tokens))]
-        loss = sum(losses) / len(losses)
+        with nodes():
+            loss = model.loss(names[optimizer.steps])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         return loss.data
     return step
+
+
+def gpt_elementary_step():
+    from micrograd import elementary
+    return gpt_step(elementary)
 
 
 # -----------------------------------------------------------------------------
@@ -181,7 +138,7 @@ def chain(n):
 # Measuring
 
 SCRIPTS = {"moons": moons_step, "elementary": elementary_step,
-           "gpt nary": lambda: gpt_step(True), "gpt elementary": lambda: gpt_step(False)}
+           "gpt nary": lambda: gpt_step(nullcontext), "gpt elementary": gpt_elementary_step}
 
 
 def worker(task, steps, gc_off):

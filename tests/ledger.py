@@ -35,7 +35,7 @@ class Edit:
     """One row of the table. Each old text stands in the file exactly once."""
 
     file: str  # "gpt" or "makemore"
-    mark: str  # "(5)": this departure in the docstring of gpt.py; else words of the "# Try:" line it belongs to
+    mark: str  # "(5)": this departure in the docstring of gpt.py; else words of its "# Try:" line
     name: str
     changes: dict  # old text: new text
     type: str = ""  # the model of makemore.py that is trained
@@ -58,10 +58,10 @@ LEDGER = [
             "        self.norm1, self.norm2 = nn.LayerNorm(config.n_embd), nn.LayerNorm(config.n_embd)\n",
         "self.attn(norm(x), start, cache)": "self.attn(self.norm1(x), start, cache)",
         "self.up(norm(x))": "self.up(self.norm2(x))",
-        "nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)": "nn.Linear(config.n_embd, 3 * config.n_embd)",
-        "nn.Linear(config.n_embd, config.n_embd, bias=False)": "nn.Linear(config.n_embd, config.n_embd)",
-        "nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)": "nn.Linear(config.n_embd, 4 * config.n_embd)",
-        "nn.Linear(4 * config.n_embd, config.n_embd, bias=False)": "nn.Linear(4 * config.n_embd, config.n_embd)",
+        "config.n_embd, 3 * config.n_embd, bias=False)": "config.n_embd, 3 * config.n_embd)",
+        "(config.n_embd, config.n_embd, bias=False)": "(config.n_embd, config.n_embd)",
+        "(config.n_embd, 4 * config.n_embd, bias=False)": "(config.n_embd, 4 * config.n_embd)",
+        "(4 * config.n_embd, config.n_embd, bias=False)": "(4 * config.n_embd, config.n_embd)",
         "self.head = nn.Linear(C, V, bias=False)\n":
             "self.head = nn.Linear(C, V, bias=False)\n        self.norm = nn.LayerNorm(C)\n",
         "self.head(norm(x))": "self.head(self.norm(x))",
@@ -78,10 +78,10 @@ LEDGER = [
         "rotate(norm(q), start), rotate(norm(k), start)": "rotate(q, start), rotate(k, start)",
     }),
     Edit("gpt", "(6)", "(6) GELU", {"F.relu(self.up(norm(x))).square()": "F.gelu(self.up(norm(x)))"}),
-    Edit("gpt", "(7)", "(7) AdamW for everything, peak rate 0.003", {
-        "Muon(blocks, lr=config.learning_rate, weight_decay=0.0)":
-            "torch.optim.AdamW(blocks, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)",
-        '"cpu":  (1500,    2, 0.01,': '"cpu":  (1500,    2, 0.003,',
+    Edit("gpt", "(7)", "(7) AdamW for everything, peak rate 0.005", {
+        "Muon(blocks, lr=config.learning_rate,":
+            "torch.optim.AdamW(blocks, lr=config.learning_rate, betas=(0.9, 0.95), fused=True,",
+        '"cpu":  (1500,    2, 0.01,': '"cpu":  (1500,    2, 0.005,',
     }),
     # gpt.py: lines to try.
     Edit("gpt", "a batch of 4 with a context of 512", "a batch of 4 with a context of 512", {
@@ -104,19 +104,21 @@ LEDGER = [
         "return x + self.drop(self.down(F.relu(self.up(norm(x))).square()))":
             "a, b = self.up(norm(x)).chunk(2, dim=2)\n        return x + self.drop(self.down(F.silu(a) * b))",
     }),
-    Edit("gpt", 'without "proj.weight", "down.weight"', "the last layers of the blocks do not begin at zero", {
+    Edit("gpt", 'without "proj.weight", "down.weight"', "the blocks' last layers do not begin at zero", {
         'name.endswith(("proj.weight", "down.weight", "head.weight"))': 'name.endswith("head.weight")',
     }),
     # makemore.py: lines to try.
     Edit("makemore", "a context of 4 in DEFAULTS", "a context of 4", {
-        '"ngram":       (   1, None,   None,  None,     3,': '"ngram":       (   1, None,   None,  None,     4,',
+        '"ngram":       (   1, None,   None,  None,     3,':
+            '"ngram":       (   1, None,   None,  None,     4,',
     }, type="ngram", steps=1),
     Edit("makemore", "nn.ReLU() in place of nn.Tanh()", "ReLU in place of tanh", {
         "self.context * config.n_embd, config.n_embd2), nn.Tanh())":
             "self.context * config.n_embd, config.n_embd2), nn.ReLU())",
     }, type="mlp"),
     Edit("makemore", "A context of 5 in DEFAULTS", "a context of 5", {
-        '"mlp":         (8000,  128,   1e-2,  1e-2,     3,': '"mlp":         (8000,  128,   1e-2,  1e-2,     5,',
+        '"mlp":         (8000,  128,   1e-2,  1e-2,     3,':
+            '"mlp":         (8000,  128,   1e-2,  1e-2,     5,',
     }, type="mlp"),
     Edit("makemore", "leave it out", "the last layer does not start small", {
         "model.head.weight *= 0.1": "pass",
@@ -227,19 +229,20 @@ def difference(base, changed):
 
 def selected(file, only):
     """The edits of a file whose name has this text."""
-    edits = [edit for edit in LEDGER if edit.file == file and only.lower() in f"{edit.type} {edit.name}".lower()]
-    if not edits:
-        names = "\n".join(f"  {edit.type} {edit.name}" for edit in LEDGER if edit.file == file)
-        sys.exit(f"--only {only!r}: no such edit; there are\n{names}")
-    return edits
+    edits = {f"{edit.type} {edit.name}": edit for edit in LEDGER if edit.file == file}
+    found = [edit for name, edit in edits.items() if only.lower() in name.lower()]
+    if not found:
+        sys.exit("\n  ".join([f"--only {only!r}: no such edit; there are", *edits]))
+    return found
 
 
 def print_table(file, seeds, only="", steps=None):
     """Train everything, print a row of the table after each edit."""
     edits = selected(file, only)
     seeds = range(FIRST_SEED, FIRST_SEED + seeds)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32, seeds {', '.join(map(str, seeds))}")
-    print(f"{file}.py: the final validation loss without and with each edit, after the same seconds of training\n")
+    listed = ", ".join(map(str, seeds))
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32, seeds {listed}")
+    print(f"{file}.py: the validation loss without and with each edit, after the same seconds of training\n")
     with tempfile.TemporaryDirectory() as folder:
         base = load_copy(file, folder)
         data = data_of(file, base)
@@ -252,8 +255,9 @@ def print_table(file, seeds, only="", steps=None):
         def unchanged(type, steps):
             return losses(base, type, steps)
 
-        print("| type " * (file == "makemore") + "| edit | unchanged | edited | difference | ms a step | steps |")
-        print("|---" * (file == "makemore") + "|---|---:|---:|---:|---:|---:|", flush=True)
+        typed = file == "makemore"
+        print("| type " * typed + "| edit | unchanged | edited | difference | ms a step | steps |")
+        print("|---" * typed + "|---|---:|---:|---:|---:|---:|", flush=True)
         for edit in edits:
             module = load_copy(file, folder, edit)
             before = after = edit.steps or steps or STEPS[file]
@@ -274,9 +278,9 @@ def print_table(file, seeds, only="", steps=None):
 
 
 def add_arguments(parser):
-    parser.add_argument("--ledger", action="store_true", help="what each departure and each line to try does")
+    parser.add_argument("--ledger", action="store_true", help="train with and without each edit")
     parser.add_argument("--seeds", type=int, default=3, help="for --ledger: how many (default: 3)")
-    parser.add_argument("--only", default="", metavar="NAME", help="for --ledger: edits with this in their name")
+    parser.add_argument("--only", default="", metavar="NAME", help="for --ledger: edits with NAME in theirs")
     parser.add_argument("--steps", type=int, metavar="N",
                         help=f"for --ledger: of the unchanged file (default: {STEPS['gpt']} of gpt.py, "
                              f"{STEPS['makemore']} of makemore.py)")

@@ -13,12 +13,12 @@ TINY = {
     "gpt": {"max_steps": 2, "batch_size": 2, "block_size": 32, "n_layer": 1, "n_head": 1, "n_embd": 16},
     "makemore": {"max_steps": 2, "batch_size": 8, "n_layer": 1, "n_head": 2, "n_embd": 8, "n_embd2": 16},
 }
-EDITS = pytest.mark.parametrize("edit", ledger.LEDGER, ids=lambda edit: f"{edit.file} {edit.type} {edit.name}")
+EDITS = pytest.mark.parametrize("edit", ledger.LEDGER, ids=lambda edit: f"{edit.file} {edit.name}")
 
 
 @pytest.fixture(scope="module")
 def unchanged(tmp_path_factory):
-    """A function: file, type -> the file as it is, as a module; a little text; what a tiny model learns of it."""
+    """A function of file and type: the unchanged module, a little text, the loss of a tiny model on it."""
     folder = tmp_path_factory.mktemp("unchanged")
     modules = {file: ledger.load_copy(file, folder) for file in TINY}
     data = {"gpt": ledger.data_of("gpt", modules["gpt"])[:2500],
@@ -60,7 +60,8 @@ def test_every_departure_of_gpts_docstring_has_an_entry():
 
 @pytest.mark.parametrize("file", TINY)
 def test_every_line_to_try_has_an_entry_and_every_entry_its_line(file):
-    tries = re.findall(r"Try: (.*?)(?= Try:|$)", "\n".join(re.findall(r"#.*", ledger.source_of(file))), re.MULTILINE)
+    comments = "\n".join(re.findall(r"#.*", ledger.source_of(file)))
+    tries = re.findall(r"Try: (.*?)(?= Try:|$)", comments, re.MULTILINE)
     marks = [edit.mark for edit in ledger.LEDGER if edit.file == file and not edit.mark.startswith("(")]
     assert len(tries) >= 5
     for line in tries:

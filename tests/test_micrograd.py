@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from micrograd.engine import Value, cross_entropy, dot, gradcheck, linear, logsu
 from micrograd.nn import MLP, SGD, Adam, Layer, Neuron, hinge, mse
 
 import micrograd
-from micrograd import draw_dot, make_moons, print_graph
+from micrograd import draw_dot, elementary, make_moons, operation, print_graph
 
 ROOT = Path(__file__).resolve().parent.parent
 GRAPHS = int(os.environ.get("MICROGRAD_GRAPHS", "400"))  # random graphs to compare with torch
@@ -187,13 +188,20 @@ for activation in ("linear", "relu", "tanh", "sigmoid", "gelu"):
     ELEMENTARY[f"{activation} neuron"] = fused, apart
 
 
+def inside_elementary(form):
+    def built(v):
+        with elementary():
+            return form(v)
+    return built
+
+
 @pytest.mark.parametrize("name", ELEMENTARY)
-def test_an_nary_node_equals_its_elementary_form(name):
-    rng = random.Random(name)
+def test_an_nary_node_equals_its_elementary_form_written_out_or_made_by_elementary(name):
+    rng, (nary, written_out) = random.Random(name), ELEMENTARY[name]
     for _ in range(10):
         numbers = [rng.uniform(-2, 2) for _ in range(6)]
         results = []
-        for form in ELEMENTARY[name]:
+        for form in (nary, written_out, inside_elementary(nary)):
             leaves = [Value(x) for x in numbers]
             inputs = [v * v + 1 if i % 2 else v for i, v in enumerate(leaves)]  # leaves and inner nodes
             inputs[3] = inputs[2]  # and one twice
@@ -201,6 +209,38 @@ def test_an_nary_node_equals_its_elementary_form(name):
             out.backward()
             results.append([out.data, *[v.grad for v in leaves]])
         assert results[0] == pytest.approx(results[1], rel=1e-12, abs=1e-12)
+        assert results[2] == pytest.approx(results[1], rel=1e-12, abs=1e-12)
+
+
+def operations_behind(out):
+    """The names of all operations behind a Value, in alphabetical order."""
+    seen, nodes = set(), [out]
+    while nodes:
+        v = nodes.pop()
+        if v not in seen:
+            seen.add(v)
+            nodes += v._prev
+    return sorted(v._op for v in seen if v._op)
+
+
+@pytest.mark.parametrize("name, operations", [
+    ("vsum", "+ + + + +"), ("dot", "* * * + +"), ("dot with bias", "* * + +"),
+    ("logsumexp", "+ + + + + exp exp exp exp exp exp log"),
+    ("softmax", "+ + + + + - exp exp exp exp exp exp exp log"),
+    ("cross_entropy", "+ + + + + - exp exp exp exp exp exp log"),
+    ("linear", "* * * * + + + + +"), ("linear neuron", "* * + +"), ("gelu neuron", "* * + + gelu"),
+])
+def test_elementary_makes_elementary_nodes_and_only_inside_its_block(name, operations):
+    values, (form, _) = [Value(0.1 * i) for i in range(6)], ELEMENTARY[name]
+    assert operations_behind(inside_elementary(form)(values)) == operations.split()
+    assert operations_behind(form(values)) != operations.split()
+
+
+def test_elementary_draws_a_neuron_as_the_lecture_does():
+    neuron = Neuron(2, "tanh")
+    with elementary():
+        source = draw_dot(neuron([1.0, -2.0])).source
+    assert re.findall(r"label=(\S+) shape=circle", source) == ['"*"', '"*"', '"+"', '"+"', "tanh"]
 
 
 def test_an_nary_node_is_one_node():
@@ -254,6 +294,72 @@ def test_comparisons_look_at_the_data_and_equality_at_the_object():
         bool(a < "2")
 
 
+def test_a_node_made_by_hand_hands_its_gradient_on_as_in_the_lecture():
+    def tanh(x):
+        t = math.tanh(x.data)
+        out = Value(t, (x,), "tanh")
+
+        def _backward():
+            x.grad += (1 - t**2) * out.grad
+        out._backward = _backward
+        return out
+
+    a, b = Value(0.5), Value(-1.5)
+    results = []
+    for function in (tanh, Value.tanh):
+        a.grad = b.grad = 0.0
+        inner = a * b
+        out = function(inner) * inner
+        out.backward()
+        results.append((out.data, a.grad, b.grad, inner.grad))
+    assert results[0] == pytest.approx(results[1], rel=1e-14)
+    assert tanh(a)._prev == (a,) and tanh(a)._op == "tanh"
+    with no_grad():
+        assert tanh(a)._prev == ()
+
+
+def test_backward_of_one_node_can_be_called_by_hand():
+    x, w, b = Value(2.0), Value(-3.0), Value(7.0)
+    product = x * w
+    n = product + b
+    o = n.tanh()
+    o.grad = 1.0
+    for v in (o, n, b, product):
+        v._backward()
+    slope = 1 - math.tanh(1.0)**2
+    assert (n.grad, b.grad) == pytest.approx((slope, slope))
+    assert (x.grad, w.grad) == pytest.approx((-3 * slope, 2 * slope))
+
+
+def test_a_value_takes_attributes_of_your_own():
+    p = Value(1.0)
+    p.m, p.velocity = 0, 0.5
+    assert (p.m, p.velocity) == (0, 0.5)
+
+
+def test_a_changed_leaf_takes_effect_in_the_next_forward_pass():
+    a, b = Value(2.0), Value(3.0)
+    product = a * b
+    a.data = 10.0
+    product.backward()
+    assert b.grad == 2.0
+    b.grad = 0.0
+    (a * b).backward()
+    assert b.grad == 10.0
+
+
+def test_an_operation_of_your_own_needs_its_value_and_its_derivatives():
+    x, y = Value(2.0), Value(5.0)
+    out = operation("x*y*y", lambda a, b: (a * b * b, b * b, 2 * a * b), x, y)
+    out.backward()
+    assert (out.data, x.grad, y.grad, out._op, out._prev) == (50.0, 25.0, 20.0, "x*y*y", (x, y))
+    assert operation("cube", lambda a: (a**3, 3 * a * a), 2)._prev[0].data == 2.0
+    with pytest.raises(ValueError, match=r"cube of 2\.0 has 0 derivatives, expected 1"):
+        operation("cube", lambda a: (a**3,), x)
+    with pytest.raises(ZeroDivisionError, match=r"inverse of 0\.0: "):
+        operation("inverse", lambda a: (1 / a, -1 / a / a), Value(0.0))
+
+
 @pytest.mark.parametrize("x", [np.float64(2), np.float32(2), np.int64(2), 2, True + 1])
 def test_numpy_scalars_and_integers_work_on_either_side(x):
     v = Value(3.0)
@@ -264,8 +370,13 @@ def test_numpy_scalars_and_integers_work_on_either_side(x):
 
 
 def test_a_numpy_array_takes_a_value_element_by_element():
-    results = np.array([1.0, 2.0]) * Value(3.0)
-    assert [v.data for v in results] == [3.0, 6.0]
+    array, v = np.array([1.0, 2.0]), Value(3.0)
+    for results, expected in [
+        (array + v, [4, 5]), (v + array, [4, 5]), (array - v, [-2, -1]), (v - array, [2, 1]),
+        (array * v, [3, 6]), (v * array, [3, 6]), (array / v, [1 / 3, 2 / 3]), (v / array, [3, 1.5]),
+        (array**v, [1, 8]), (v**array, [3, 9]),
+    ]:
+        assert [result.data for result in results] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("x", ["2", 2j, None, [2], np.complex128(2), np.array([1.0, 2.0]), Value(2)])
@@ -313,9 +424,9 @@ def test_no_operation_takes_what_is_no_real_number(operation, x):
     (r"sum of 1e\+308, 1e\+308 is inf", lambda: vsum([Value(1e308), 1e308])),
     (r"sum of 1e\+308, 1e\+308, 0\.0, 1\.0 is inf", lambda: vsum([1e308, 1e308, 0, 1])),
     (r"dot of 1e\+200, 1e\+200 is inf", lambda: dot([Value(1e200)], [Value(1e200)])),
-    (r"dot of nan, 1\.0, 4\.0, 2\.0, \.\.\. is nan",
+    (r"dot of nan, 1\.0, 2\.0, 3\.0, \.\.\. is nan",
      lambda: linear([[Value(math.nan), Value(1)]], [2, 3], [Value(4)], "relu")),
-    (r"dot of 1e\+200, 0\.0, 1e\+200 is inf", lambda: linear([[Value(1e200)]], [1e200], [Value(0)], "tanh")),
+    (r"dot of 1e\+200, 1e\+200, 0\.0 is inf", lambda: linear([[Value(1e200)]], [1e200], [Value(0)], "tanh")),
     (r"relu of nan is nan", lambda: Value(math.nan).relu()),
 ])
 def test_a_result_or_derivative_that_is_not_finite_names_the_operation_and_the_value(message, operation):
@@ -324,10 +435,10 @@ def test_a_result_or_derivative_that_is_not_finite_names_the_operation_and_the_v
 
 
 def test_at_a_kink_the_derivative_is_torchs():
-    for operation, derivative in [(Value.relu, 0.0), (abs, 0.0), (lambda v: v**0, 0.0), (lambda v: v**1, 1.0),
-                                  (lambda v: v**2, 0.0), (lambda v: 0**v, 0.0), (lambda v: v**Value(1), 1.0)]:
+    for function, derivative in [(Value.relu, 0.0), (abs, 0.0), (lambda v: v**0, 0.0), (lambda v: v**1, 1.0),
+                                 (lambda v: v**2, 0.0), (lambda v: 0**v, 0.0), (lambda v: v**Value(1), 1.0)]:
         v = Value(0.0)
-        operation(v).backward()
+        function(v).backward()
         assert v.grad == derivative
     exponent = Value(2.0)
     (Value(0.0)**exponent).backward()
@@ -399,6 +510,44 @@ def test_under_no_grad_results_remember_nothing_and_afterwards_they_do_again():
     assert (a * a)._prev == (a, a)
 
 
+def test_no_grad_in_one_thread_leaves_the_others_alone():
+    a, inside, leave = Value(2.0), threading.Event(), threading.Event()
+
+    def evaluate():
+        with no_grad():
+            inside.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=evaluate)
+    thread.start()
+    inside.wait(10)
+    recorded = (a * a)._prev
+    leave.set()
+    thread.join()
+    assert recorded == (a, a)
+
+
+def test_after_two_overlapping_no_grads_results_are_recorded_again():
+    a, first, second = Value(2.0), no_grad(), no_grad()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert (a * a)._prev == ()
+    second.__exit__(None, None, None)
+    assert (a * a)._prev == (a, a)
+
+
+@pytest.mark.parametrize("operation, value", [
+    (lambda: Value(0).sqrt(), 0.0), (lambda: Value(0)**0.5, 0.0), (lambda: Value(0)**Value(0.5), 0.0),
+    (lambda: Value(-8)**Value(2), 64.0), (lambda: (-2)**Value(2), 4.0), (lambda: Value(1e-300)**-1, 1e300),
+])
+def test_a_derivative_that_does_not_exist_matters_only_outside_no_grad(operation, value):
+    with pytest.raises(OverflowError, match=" of .* has no finite derivative"):
+        operation()
+    with no_grad():
+        assert operation().data == pytest.approx(value)
+
+
 def test_gradcheck_passes_good_derivatives_and_names_the_input_of_a_bad_one():
     assert gradcheck(lambda a, b: (a * b).tanh() / (a + 3), [0.5, Value(-1.5)]) is True
 
@@ -426,6 +575,39 @@ def test_a_network_has_the_parameters_of_its_layers_with_a_relu_in_all_but_the_l
     assert all(-1 < w.data < 1 for w in model.layers[0].neurons[0].w)
 
 
+def test_a_layer_computes_what_its_neurons_compute():
+    class Doubled(Neuron):
+        def __call__(self, x):
+            return super().__call__(x) * 2
+
+    random.seed(4)
+    layer, x = Layer(2, 3, "tanh"), [Value(0.5), -1.5]
+    layer.neurons[0].activation = "linear"
+    layer.neurons[1] = Doubled(2, "sigmoid")
+    sums = [n.w[0].data * 0.5 - n.w[1].data * 1.5 + n.b.data for n in layer.neurons]
+    expected = [sums[0], 2 / (1 + math.exp(-sums[1])), math.tanh(sums[2])]
+    assert [out.data for out in layer(x)] == pytest.approx(expected, rel=1e-14)
+
+
+def test_the_neurons_of_a_layer_share_their_inputs_and_one_neuron_alone_hands_on_its_output():
+    first, second = Layer(2, 2)([0.5, 1.5])
+    assert set(first._prev) & set(second._prev) == {v for v in first._prev if v.data in (0.5, 1.5)}
+    model = MLP(2, [1, 3])
+    assert len(model([0.5, 1.5])) == 3 and all(out._prev for out in model([0.5, 1.5]))
+
+
+def test_nonlin_says_whether_a_neuron_has_an_activation_and_may_stand_second():
+    neurons = [Neuron(2), Neuron(2, False), Neuron(2, True), Neuron(2, "tanh"), Neuron(2, nonlin=False)]
+    assert [n.nonlin for n in neurons] == [True, False, True, True, False]
+    assert [n.activation for n in neurons] == ["relu", "linear", "relu", "tanh", "linear"]
+
+
+def test_a_layer_without_neurons_is_a_sentence():
+    for sizes in ([0], [4, 0, 1]):
+        with pytest.raises(ValueError, match="a Layer needs at least one neuron, got 0"):
+            MLP(2, sizes)
+
+
 def test_the_same_seed_gives_the_same_network():
     weights = []
     for seed in (5, 5, 6):
@@ -436,9 +618,9 @@ def test_the_same_seed_gives_the_same_network():
 
 def test_a_wrong_number_of_inputs_is_a_sentence():
     for module in (Neuron(3), Layer(3, 2), MLP(3, [2, 1])):
-        with pytest.raises(ValueError, match="Neuron has 3 inputs, got 2"):
+        with pytest.raises(ValueError, match="3 weights do not fit 2 inputs"):
             module([1.0, 2.0])
-    with pytest.raises(ValueError, match="1 weights does not fit 2 inputs"):
+    with pytest.raises(ValueError, match="1 weights do not fit 2 inputs"):
         dot([Value(1)], [1, 2])
     with pytest.raises(ValueError, match="got 1 for 2"):
         mse([Value(1), Value(2)], [1])
@@ -594,6 +776,24 @@ f  data -2.0000  grad -2.0000
 """
 
 
+def test_print_graph_writes_only_arithmetic_between_its_inputs(capsys):
+    a, b = Value(2.0, "a"), Value(3.0, "b")
+    for result in (a**b, a - b, cross_entropy([a, b], 0), operation("atan2", lambda a, b: (a, 1, 1), a, b)):
+        print_graph(result)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("v0")]
+    assert [line.split("  ")[0] for line in lines] == [
+        "v0 = a ** b", "v0 = a - b", "v0 = cross_entropy of a, b", "v0 = atan2 of a, b"]
+
+
+def test_print_graph_lists_no_contributions_of_a_node_made_by_hand(capsys):
+    a = Value(2.0, "a")
+    out = Value(4.0, (a, a), "own", label="out")
+    out._backward = lambda: None
+    print_graph(out)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["out = own of a, a  data 4.0000  grad 0.0000", "a  data 2.0000  grad 0.0000"]
+
+
 def test_print_graph_names_values_without_a_label_and_shows_dead_neurons(capsys):
     neuron = Neuron(1)
     neuron.w[0].data = -1.0
@@ -627,6 +827,27 @@ def test_draw_dot_escapes_what_a_record_reserves():
     assert r"a\|b\ \{c\}\ \<d\>\ \\" in draw_dot(v).source
 
 
+def test_without_the_program_dot_a_sentence_says_what_to_do_and_the_text_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    drawing = draw_dot(lecture_expression())
+    for draw in (drawing.render, drawing.pipe, drawing.view, drawing._repr_image_svg_xml):
+        with pytest.raises(RuntimeError, match="^the program dot is missing: apt, brew or winget install"):
+            draw()
+    shown = drawing._repr_mimebundle_(include=None, exclude=None)
+    assert list(shown) == ["text/plain"] and shown["text/plain"].startswith("the program dot is missing")
+    assert drawing.source.count("shape=circle") == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_with_the_program_dot_a_notebook_shows_its_drawing(tmp_path, monkeypatch):
+    dot_program = tmp_path / "dot"  # stands in for Graphviz, which may not be installed
+    dot_program.write_text(f"#!{sys.executable}\nimport sys\nprint('<svg>', sys.stdin.read(), '</svg>')\n")
+    dot_program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    shown = draw_dot(Value(4.0, "x"))._repr_mimebundle_()
+    assert list(shown) == ["image/svg+xml"] and "x | data 4.0000" in shown["image/svg+xml"]
+
+
 def test_without_graphviz_a_sentence_says_what_to_do():
     code = "import sys, micrograd; sys.modules['graphviz'] = None; micrograd.draw_dot(micrograd.Value(1))"
     run = python("-c", code, cwd=ROOT)
@@ -644,12 +865,43 @@ def python(*arguments, cwd, **environment):
 
 
 def test_the_demo_separates_the_moons_and_draws_them(tmp_path):
-    run = python(ROOT / "micrograd" / "micrograd.py", cwd=tmp_path)
+    code = """if True:
+        import runpy, sys
+        runpy.run_path(sys.argv[1], run_name="__main__")
+        assert "matplotlib.pyplot" not in sys.modules  # which would switch off the plots of a notebook
+        """
+    run = python("-c", code, ROOT / "micrograd" / "micrograd.py", cwd=tmp_path)
     assert run.returncode == 0 and run.stderr == ""
     lines = run.stdout.splitlines()
     epochs = [line for line in lines if re.fullmatch(r"epoch +\d+  loss \d\.\d{4}  accuracy +\d+%", line)]
     assert len(epochs) == len(lines) - 2 and epochs[-1].endswith("accuracy 100%")
     assert (tmp_path / "moons.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_demo_needs_nothing_but_python(tmp_path):
+    run = python("-S", "-m", "micrograd", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert run.returncode == 0 and run.stderr == ""
+    assert run.stdout.splitlines()[-1] == "moons.png was not drawn: No module named 'matplotlib'"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "moons.png").mkdir()
+    monkeypatch.chdir(tmp_path)
+    micrograd.engine.main(epochs=1)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("moons.png was not drawn: ") and "'moons.png'" in last
+
+
+def test_the_picture_of_a_training_run_is_drawn_from_its_losses_predictions_and_gradients(tmp_path):
+    from micrograd import draw_training
+    good, bad = [draw_training.train(3, zero_grad) for zero_grad in (True, False)]
+    loss, predictions, gradients = good[0]
+    assert loss == pytest.approx(sum((p - y)**2 for p, y in zip(predictions, draw_training.ys)) / 4)
+    assert good[1][0] < loss and good[0] == bad[0] and len(gradients) == 41
+    assert bad[1][2] == pytest.approx([sum(both) for both in zip(good[0][2], good[1][2])])  # they add up
+    draw_training.draw(tmp_path / "training.png", steps=2)
+    assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_each_moon_is_a_half_circle_with_its_label():

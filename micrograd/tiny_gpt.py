@@ -1,0 +1,142 @@
+"""
+A GPT made of single numbers. It learns to make up names, with nothing but micrograd.
+
+    python tiny_gpt.py           trains on 1,000 names in about half a minute, then prints twenty new ones
+    python tiny_gpt.py 100       trains on 100 names
+
+The course has this model three times: on numbers here, on tensors as Transformer in makemore.py, and as it is
+written today in gpt.py. A comment at each step names the class or function that does the same there.
+"""
+
+import random
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+from micrograd import Adam, Module, Value, cross_entropy, dot, linear, no_grad, softmax, vsum
+
+LETTERS = ".abcdefghijklmnopqrstuvwxyz"  # a token is an index into LETTERS; a dot begins and ends each name
+
+# -----------------------------------------------------------------------------
+# The model. A vector is a list of Values, and a matrix is a list of such vectors.
+
+
+class GPT(Module):
+    """A transformer of one layer (Radford et al. 2018): Transformer in makemore.py and GPT in gpt.py."""
+
+    def __init__(self, n_embd=16, n_head=4, block_size=16):
+        self.n_embd, self.n_head, self.block_size = n_embd, n_head, block_size
+        self.embed = matrix(len(LETTERS), n_embd)  # a vector for each letter
+        self.position = matrix(block_size, n_embd)  # and one for each position
+        self.query, self.key, self.value, self.proj = [matrix(n_embd, n_embd) for _ in range(4)]
+        self.up, self.down = matrix(4 * n_embd, n_embd), matrix(n_embd, 4 * n_embd)
+        self.head = matrix(len(LETTERS), n_embd)
+
+    def parameters(self):
+        matrices = [self.embed, self.position, self.query, self.key, self.value, self.proj,
+                    self.up, self.down, self.head]
+        return [p for rows in matrices for row in rows for p in row]
+
+    def __call__(self, token, keys, values):
+        """
+        The logits of the letter that comes after token.
+
+        keys and values hold a vector for each earlier letter, and this call appends those of token:
+        Cache in gpt.py.
+        """
+        x = add(self.embed[token], self.position[len(keys)])
+        x = add(x, self.attention(norm(x), keys, values))  # the letters talk to each other:
+        x = add(x, self.mlp(norm(x)))  # then each one thinks. Block in makemore.py and gpt.py
+        return linear(self.head, norm(x))
+
+    def attention(self, x, keys, values):
+        """Each head takes a weighted mean of the values so far: Attention in gpt.py, all heads at once."""
+        q = linear(self.query, x)  # what this letter looks for
+        keys.append(linear(self.key, x))  # what later letters find it by
+        values.append(linear(self.value, x))  # what it tells them
+        size, mixed = self.n_embd // self.n_head, []
+        for i in range(0, self.n_embd, size):
+            head = slice(i, i + size)  # the channels of this head
+            weights = softmax([dot(q[head], k[head]) / size**0.5 for k in keys])
+            mixed += [dot(weights, channel) for channel in zip(*[v[head] for v in values])]
+        return linear(self.proj, mixed)
+
+    def mlp(self, x):
+        """Two linear layers with a ReLU between them, for each position alone: Block.up, Block.down."""
+        return linear(self.down, linear(self.up, x, activation="relu"))
+
+    def loss(self, name):
+        """The mean cross-entropy over the letters and the end of a name, in nats: loss_of in gpt.py."""
+        tokens = [LETTERS.index(letter) for letter in f".{name}."][:self.block_size + 1]
+        keys, values = [], []
+        losses = [cross_entropy(self(token, keys, values), target) for token, target in pairwise(tokens)]
+        return vsum(losses) / len(losses)
+
+    def sample(self, temperature=0.7):
+        """A new name, letter by letter: generate in makemore.py and gpt.py."""
+        token, name, keys, values = 0, "", [], []
+        with no_grad():
+            while len(keys) < self.block_size:
+                probabilities = softmax([logit / temperature for logit in self(token, keys, values)])
+                token = random.choices(range(len(LETTERS)), [p.data for p in probabilities])[0]
+                if LETTERS[token] == ".":
+                    break
+                name += LETTERS[token]
+        return name
+
+
+def matrix(n_out, n_in):
+    return [[Value(random.gauss(0, 0.08)) for _ in range(n_in)] for _ in range(n_out)]
+
+
+def add(x, y):
+    """The residual connection: attention and MLP add to the vector x, they do not replace it."""
+    return [a + b for a, b in zip(x, y)]
+
+
+def norm(x):
+    """RMSNorm: the vector divided by its root mean square. norm in gpt.py."""
+    scale = (dot(x, x) / len(x) + 1e-5)**-0.5
+    return [a * scale for a in x]
+
+
+# -----------------------------------------------------------------------------
+# Training
+
+
+def train(names, steps):
+    """A GPT after so many steps, each on one name: train in makemore.py and gpt.py."""
+    model = GPT()
+    optimizer = Adam(model.parameters(), lr=0.01, betas=(0.85, 0.99))
+    losses, start = [], time.time()
+    print(f"{model.num_parameters():,} parameters")
+    for step in range(steps):
+        loss = model.loss(names[step % len(names)])
+        optimizer.lr = 0.01 * (1 - step / steps)  # falls in a straight line to 0: schedule in gpt.py
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.data)
+        if (step + 1) % 100 == 0 or step + 1 == steps:
+            recent = losses[-100:]
+            left = (time.time() - start) / (step + 1) * (steps - step - 1)
+            print(f"name {step + 1:5,}  loss {sum(recent) / len(recent):.3f}  {left:3.0f} s left", flush=True)
+    return model
+
+
+def main(arguments):
+    if arguments and not arguments[0].isdecimal():
+        print(f"tiny_gpt: {arguments[0]} is not a number of names", file=sys.stderr)
+        return 2
+    random.seed(1)
+    names = (Path(__file__).resolve().parent.parent / "data" / "names.txt").read_text().split()
+    random.shuffle(names)
+    model = train(names, steps=int(arguments[0]) if arguments else 1000)
+    for _ in range(20):
+        print(model.sample())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
