@@ -122,7 +122,7 @@ def speed(words, rival_path):
         ours, *theirs = (statistics.median(some) for some in times)
         print(f"| {name} | {optimizer} | {ours:.2f} |"
               + "".join(f" AdamW | {other:.2f} | {other / ours:.1f} |" for other in theirs), flush=True)
-    print("\nAdamW is fused here and is not in Karpathy's file. Muon is for the matrices of the blocks, as in "
+    print("\nAdamW is fused here and is not in Karpathy's file. Muon is for matrices of the blocks, as in "
           "our default run.\n")
 
 
