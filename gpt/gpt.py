@@ -142,7 +142,8 @@ def pick_device(name):
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
-        return (torch.zeros(1, device=name) + 1).cpu() and torch.device(name)
+        (torch.zeros(1, device=name) + 1).cpu()  # a trial
+        return torch.device(name)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
 
@@ -282,14 +283,14 @@ class Counts:
         q = np.full((B * T, V), 1 / V, np.float32)
         for length, (contexts, start, kinds, total, letter, count) in enumerate(self.levels):
             wanted = table + number.ravel() % V**length
-            at = np.searchsorted(contexts, wanted).clip(max=len(contexts) - 1)
-            row = np.flatnonzero(contexts[at] == wanted)
-            at = at[row]
-            q[row] *= (self.DISCOUNT * kinds[at] / total[at])[:, None]
-            which = np.repeat(np.arange(len(at)), kinds[at])  # a found context has an entry for each kind
-            entry = start[at][which] + np.arange(len(which)) - (np.cumsum(kinds[at]) - kinds[at])[which]
-            share = (count[entry] - self.DISCOUNT) / total[at][which]
-            q[row[which], letter[entry]] += share.astype(np.float32)
+            found = np.searchsorted(contexts, wanted).clip(max=len(contexts) - 1)
+            row = np.flatnonzero(contexts[found] == wanted)  # the rows whose context was counted
+            found = found[row]
+            many = kinds[found]  # a context has an entry for each kind of character that followed
+            q[row] *= (self.DISCOUNT * many / total[found])[:, None]
+            entry = np.repeat(start[found] - np.cumsum(many) + many, many) + np.arange(many.sum())
+            share = (count[entry] - self.DISCOUNT) / np.repeat(total[found], many)
+            q[np.repeat(row, many), letter[entry]] += share.astype(np.float32)
         return torch.from_numpy(np.log(q)).view(B, T, V)
 
 
@@ -506,7 +507,7 @@ def make_optimizers(model, config):
     others = [p for name, p in model.named_parameters() if not name.startswith("blocks.")]
     return [
         Muon(blocks, lr=config.learning_rate, weight_decay=0.0),
-        torch.optim.Adam(others, lr=config.learning_rate / 2, betas=(0.8, 0.95), fused=True),
+        torch.optim.Adam(others, lr=config.learning_rate, betas=(0.8, 0.95), fused=True),
     ]
 
 
@@ -1127,8 +1128,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         return 130
     except SystemExit:  # --help and --version have printed what they know
-        pass
-    return None
+        return None
 
 
 if __name__ == "__main__":

@@ -165,7 +165,8 @@ def pick_device(name):
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"  # mps is slower for models this small
     try:
-        return (torch.zeros(1, device=name) + 1).cpu() and torch.device(name)
+        (torch.zeros(1, device=name) + 1).cpu()  # a trial
+        return torch.device(name)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
 
@@ -1496,8 +1497,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         return 130
     except SystemExit:  # --help and --version have printed what they know
-        pass
-    return None
+        return None
 
 
 if __name__ == "__main__":
