@@ -1,3 +1,3 @@
-"""Makes `import gpt` work from the project's root and when installed; all there is stands in gpt.py."""
+"""Makes `import gpt` work from the project's root and when installed; all the code is in gpt.py."""
 
 from gpt.gpt import *

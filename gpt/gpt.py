@@ -1,25 +1,25 @@
-"""gpt: a text in, more text like it out; a transformer written as one is written today.
+"""gpt: a text in, more text like it out; a transformer written the way transformers are written today.
 
     python gpt.py                                        three minutes on two CPU cores: almost Shakespeare
     python gpt.py -i my.txt -o out/my                    another text, another folder
     python gpt.py --sample-only --prompt "ROMEO:"        text from the trained model in out/gpt
-    python gpt.py --resume                               go on where the last run stopped
+    python gpt.py --resume                               continue where the last run stopped
     python gpt.py --sample-only --attention "some text"  what every head looks at: attention.png
     torchrun --standalone --nproc_per_node=2 gpt.py      two processes, each with a batch of its own
 
-Read `Transformer` in makemore.py first: the GPT-2 block (Radford et al. 2019). This file departs from it
-here, each at a spot marked with its number:
+Read `Transformer` in makemore.py first: the GPT-2 block (Radford et al. 2019). This file departs from GPT-2
+in seven ways. The code for each is marked with its number:
 
-    (1) counts of the text as an input and beside the output (Kneser & Ney 1995): lecture 2's model, kept
+    (1) counts, lecture 2's model, as a second input and added to the output (Kneser & Ney 1995)
     (2) a head that copies what followed the same letters before (Olsson et al. 2022)
-    (3) RMSNorm without weights, and no biases (Zhang & Sennrich 2019)
+    (3) RMSNorm (Zhang & Sennrich 2019), without weights, and no biases anywhere
     (4) rotary positions (Su et al. 2021)
     (5) QK-norm (Henry et al. 2020)
     (6) squared ReLU (So et al. 2021)
-    (7) Muon for the matrices of the blocks (Jordan et al. 2024)
+    (7) Muon for the matrices of the blocks (Jordan et al. 2024), as in makemore.py
 
-Contents: configuration, data, model, optimizers, training, sampling, pictures; then the machinery, which is
-that of makemore.py. The loss is always the mean negative log-likelihood in nats per character.
+Contents: configuration, data, counts, model, optimizers, training, sampling, pictures; then the machinery,
+the same as in makemore.py. The loss is always the mean negative log-likelihood in nats per character.
 """
 import argparse
 import atexit
@@ -52,23 +52,23 @@ from torch import nn
 
 
 def number(low, high, text, **default):
-    """A field of Config: a number with its lowest and highest value, and what --help says about it."""
+    """A field of Config: a number, its lowest and highest value, and the text for --help."""
     return dataclasses.field(metadata={"number": (low, high, text)}, **default)
 
 
 @dataclasses.dataclass
 class Config:
-    """All settings of a run. Build it with `configure`, which fills in the defaults of the device."""
+    """All settings of a run. `configure` builds it from the defaults of a device."""
 
-    max_steps: int = number(1, 10**9, "steps in total, also when resuming; -1: no end")
+    max_steps: int = number(1, 10**9, "total number of steps, also after --resume; -1: no end")
     batch_size: int = number(1, 10**6, "windows in a batch, in each process")
-    learning_rate: float = number(0, 1e9, "its peak")
-    block_size: int = number(1, 10**6, "context in characters")
+    learning_rate: float = number(0, 1e9, "the peak of the learning rate")
+    block_size: int = number(1, 10**6, "context length, in characters")
     n_layer: int = number(1, 1000, "number of layers")
     n_head: int = number(1, 1000, "number of attention heads")
-    n_embd: int = number(2, 10**5, "channels")
-    dropout: float = number(0, 0.99, "share of embeddings and of blocks' outputs left out in training")
-    seed: int = number(0, 2**32 - 1, "for weights, batches and samples (default: 3407)", default=3407)
+    n_embd: int = number(2, 10**5, "channels of a character's vector")
+    dropout: float = number(0, 0.99, "share of a layer's outputs set to 0 in training")
+    seed: int = number(0, 2**32 - 1, "default: 3407; with --sample-only: a new one every time", default=3407)
     vocab_size: int = 0  # from the data
 
     @property
@@ -87,11 +87,11 @@ DEFAULTS = {
 SAMPLING = {
     "num_samples": (1, 10**6, "how many texts (default: 1)"),
     "max_new_tokens": (1, 10**9, "characters of a text (default: 500)"),
-    "temperature": (0, 1e9, "0: always the likeliest; 1: as learned (default: 0.8)"),
-    "top_k": (1, 10**6, "draw from the N likeliest characters only (default: all)"),
+    "temperature": (0, 1e9, "0: always the most likely one; 1: as learned (default: 0.8)"),
+    "top_k": (1, 10**6, "draw from the N most likely characters only (default: all)"),
 }
 SETTINGS = {field.name: field.metadata["number"] for field in dataclasses.fields(Config) if field.metadata}
-SIZES = "n_layer", "n_head", "n_embd", "block_size"  # of a model, fixed once it has weights
+SIZES = "n_layer", "n_head", "n_embd", "block_size"  # of a model; they cannot change once it has weights
 DEFAULT_TEXT = "tinyshakespeare.txt"
 DEFAULT_OUT = "out/gpt"
 FILES = "model.pt", "log.csv", "loss.png", "attention.png"
@@ -101,7 +101,7 @@ VERSION = "1.0.0"
 
 
 class UserError(Exception):
-    """What the user can put right: the command line prints it as one sentence and exits with `status`."""
+    """An error that the command line prints as one sentence; `status` is 2 if the user can put it right."""
 
     def __init__(self, message, status=2):
         super().__init__(message)
@@ -113,7 +113,7 @@ def flag(name):
 
 
 def check_limits(values):
-    """Raises UserError for the first of {name: number} that is not between its lowest and highest value."""
+    """`values`: {name: number}. Raises UserError if one is not between its lowest and highest value."""
     for name, (low, high, _) in (SETTINGS | SAMPLING).items():
         value = values.get(name)
         if value is not None and not low <= value <= high and (name, value) != ("max_steps", -1):
@@ -123,7 +123,7 @@ def check_limits(values):
 def configure(device="cpu", **values):
     """The Config for a kind of device, e.g. `configure("cpu", n_layer=3)`.
 
-    Raises UserError for values that make no sense, TypeError for settings that do not exist.
+    Raises UserError for impossible values, TypeError for settings that do not exist.
     """
     check_limits(values)
     config = dataclasses.replace(Config(*DEFAULTS["cpu" if str(device) == "cpu" else "gpu"]), **values)
@@ -133,7 +133,7 @@ def configure(device="cpu", **values):
 
 
 def pick_device(name):
-    """`auto` is a GPU if there is one, Nvidia's or Apple's. Under torchrun every process takes its own.
+    """`auto` means a GPU if there is one, CUDA or Apple's. Under torchrun every process takes its own.
 
     Raises UserError if the device cannot be used.
     """
@@ -155,7 +155,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def find_file(name):
-    """A path as it is; a bare file name in the working directory, beside this script, and in data/."""
+    """The path of a file. A bare name is looked up in the working directory, beside this script, in data/."""
     places = [Path.cwd(), HERE, HERE.parent / "data"] if Path(name).name == str(name) else [Path()]
     for path in (place / name for place in places):
         if path.exists():
@@ -164,7 +164,7 @@ def find_file(name):
 
 
 def read_file(name):
-    """The text of a UTF-8 file, every line end a newline. Raises UserError if the file is not text."""
+    """The text of a UTF-8 file, a newline at every line end. Raises UserError if the file is not text."""
     path = find_file(name)
     try:
         text = path.read_text("utf-8").removeprefix("\ufeff")
@@ -185,7 +185,7 @@ def digest(text):
 
 
 class Vocab:
-    """The characters of a text; token i is `chars[i]`. Those of `first` come first, the others sorted."""
+    """The characters of a text; token i is `chars[i]`. Those in `first` come first, the others sorted."""
 
     def __init__(self, text, first=""):
         self.chars = first + "".join(sorted(set(text) - set(first)))
@@ -194,7 +194,7 @@ class Vocab:
         return len(self.chars)
 
     def encode(self, text):
-        """An array of tokens. Raises UserError that names the characters it does not have."""
+        """The tokens of a text, an array. Raises UserError if it has characters that the vocab lacks."""
         if unknown := sorted(set(text) - set(self.chars)):
             raise UserError(f"the model never saw {' '.join(map(repr, unknown))}; it knows {self}")
         table = np.zeros(sys.maxunicode + 1, np.min_scalar_type(len(self)))  # code point -> token
@@ -210,7 +210,7 @@ class Vocab:
 
 
 def split(tokens, block_size):
-    """The first 90 % for training, the last 10 % for validation, each at least a context and a character."""
+    """The first 90 % for training, the rest for validation; each has at least block_size + 1 characters."""
     n = min(int(0.9 * len(tokens)), len(tokens) - block_size - 1)
     if n < block_size + 1:
         raise UserError(f"the text is too short: {len(tokens)} characters; a context of {block_size} needs "
@@ -225,38 +225,50 @@ def split(tokens, block_size):
 class Counts:
     """(1) How often each character followed the last n: interpolated Kneser-Ney (Kneser & Ney 1995).
 
-    q(c | n letters) = max(count - D, 0) / total + D kinds / total * q(c | n - 1 letters), and so on down to
-    1 / V. So a context that was seen rarely hands most of its say to the shorter one. The longest contexts
-    count how often a character followed; a shorter one counts in how many longer ones it did: "Francisco" is
-    frequent, but only after "San". A group of letters is one number, its letters are the digits to base V:
-    with a, b, c = 0, 1, 2 and V = 3 the group "cab" is 2 * 9 + 0 * 3 + 1 = 19. Its context "ca" is 19 // 3.
+    Lecture 2 adds 1 to every count, so that no probability is 0. Here every count gives up D = 0.9 instead.
+    The next shorter context, without the first letter, decides which characters get what has become free:
 
-    A model that learns to trust counts must not see its own text in them. So there are several tables: table
-    k leaves out the k-th part of the text and answers for just that part; the last one has the whole text.
+        q(c | context) = max(count(c) - D, 0) / total + D kinds / total * q(c | shorter context)
+
+    `kinds` is how many different characters followed. If "e" followed "th" three times and "a" once, total
+    is 4 and kinds is 2. Then q(e | th) = 2.1 / 4 + 0.45 q(e | h), and "o", which never followed, gets only
+    0.45 q(o | h). A rare context leaves more to the shorter one. Below the empty context, every q is 1 / V.
+
+    The longest contexts count how often c followed. A shorter one counts how many different letters stood
+    before it when c followed, because "Francisco" is frequent, but a bad guess unless "San" comes before it.
+
+    A group of letters is one number whose digits in base V are the letters. With a, b, c = 0, 1, 2 and V = 3,
+    "cab" is 2 * 9 + 0 * 3 + 1 = 19. Its context, "ca", is 19 // 3 = 6; its last two letters, "ab", 19 % 9.
+
+    The tables for training are held out. A table that has counted the text to predict knows the answers, and
+    the model would learn to trust counts too much. So table k leaves out the k-th part of the text and serves
+    only windows that start there. One more table counts the whole text, for validation and sampling.
     """
 
-    PARTS, PIECES, LONGEST, DISCOUNT = 8, 4, 6, 0.9  # every part is this many pieces, spread over the text
-    ENOUGH = 4_000_000  # characters; what comes after them is not counted
+    PARTS, PIECES, LONGEST, DISCOUNT = 8, 4, 6, 0.9  # a part is PIECES pieces, spread over the text
+    ENOUGH = 4_000_000  # characters; the rest of a longer text is not counted
 
     def __init__(self, V, groups, counts, size=0):
-        """`groups`: numbers of n + 1 letters, sorted, with the table as first digit; of a text so long."""
+        """Groups of n + 1 letters, sorted, the table as first digit; their counts; the length of the text."""
         self.V, self.n, self.size = V, self.longest(V), size
         self.groups, self.counts, self.levels = groups, counts, []
-        for length in range(self.n, -1, -1):
-            contexts, start = np.unique(groups // V, return_index=True)
+        for length in range(self.n, -1, -1):  # letters in a context
+            contexts, start = np.unique(groups // V, return_index=True)  # its groups stand from `start` on
             kinds = np.diff(np.append(start, len(groups)))
             total = np.add.reduceat(counts, start)
             self.levels.insert(0, (contexts, start, kinds, total, groups % V, counts))
             table, group = np.divmod(groups, V ** (self.n + 1))
+            # Without its first letter, every group counts once, however often it occurred.
             groups, counts = np.unique(table * V ** (self.n + 1) + group % V**length, return_counts=True)
 
     @classmethod
     def longest(cls, V):
+        """The most letters a context can have if the numbers of all tables must stay below 2^63."""
         return next(n for n in range(cls.LONGEST, -1, -1) if (cls.PARTS + 1) * V ** (n + 1) < 2**63)
 
     @classmethod
     def count(cls, tokens, V):
-        """The counts of a text, with all tables."""
+        """Count a text, in all tables."""
         tokens, n = tokens[: cls.ENOUGH].astype(np.int64), cls.longest(V)
         padded = np.concatenate([np.zeros(n, np.int64), tokens])
         groups = sum(padded[i : i + len(tokens)] * V ** (n - i) for i in range(n + 1))
@@ -265,22 +277,22 @@ class Counts:
         return cls(V, *np.unique(np.concatenate(tables), return_counts=True), len(tokens))
 
     def table_without(self, positions):
-        """The tables that do not know these positions of the text."""
+        """For each of these positions of the text, the table that leaves it out."""
         part = positions * self.PARTS * self.PIECES // self.size % self.PARTS
         return np.where(positions < self.size, part, self.PARTS)
 
     def whole(self):
-        """The groups and counts of the last table alone, which is all that a trained model needs."""
+        """The groups and counts of the last table, the only one that a trained model needs."""
         last = self.groups >= self.PARTS * self.V ** (self.n + 1)
         return self.groups[last], self.counts[last]
 
     def log_probs(self, text, table=PARTS):
-        """log q (B, T, V) of the letter after each of the last T in text (B, n + T); a table for each row."""
+        """log q (B, T, V) of what follows the last T letters of text (B, n + T); a table for each row."""
         V, n = self.V, self.n
         B, T = text.shape[0], text.shape[1] - n
         number = sum((text[:, i + 1 : i + 1 + T] * V ** (n - 1 - i) for i in range(n)), np.zeros((B, T), int))
         table = np.broadcast_to(np.reshape(table, (-1, 1)), (B, T)).ravel() * V**n
-        q = np.full((B * T, V), 1 / V, np.float32)
+        q = np.full((B * T, V), 1 / V, np.float32)  # a row for each position
         for length, (contexts, start, kinds, total, letter, count) in enumerate(self.levels):
             wanted = table + number.ravel() % V**length
             found = np.searchsorted(contexts, wanted).clip(max=len(contexts) - 1)
@@ -304,10 +316,11 @@ def norm(x):
 
 
 def rotate(x, start):
-    """(4) Rotary positions: turn x (B, H, T, D), whose first position is `start`, in pairs of channels.
+    """(4) Rotary positions: turn each pair of channels in x (B, H, T, D), whose first position is `start`.
 
-    The pair i, i + D/2 turns by an angle that grows from position to position: by 1 radian in the first pair,
-    by about 1/10000 in the last. The product of a query and a key then depends on their distance alone.
+    From one position to the next, the pair i, i + D/2 turns by 1 radian if i is 0, by less in every further
+    pair, and by about 1/7500 in the last (D = 64). The product of a query and a key then depends on how far
+    apart they are, not on where they stand.
     """
     T, D = x.shape[-2:]
     speed = 10000.0 ** -(torch.arange(0, D, 2, device=x.device) / D)
@@ -320,26 +333,26 @@ def rotate(x, start):
 def attention_weights(q, k):
     """How much each query looks at each key (B, H, T, T): every row sums to one, and no row looks ahead.
 
-    q and k are (B, H, T, D). `attention_weights(q, k) @ v` is what `F.scaled_dot_product_attention` computes
-    in the model, in less time and memory.
+    q and k are (B, H, T, D). The model calls `F.scaled_dot_product_attention`, which computes the same as
+    `attention_weights(q, k) @ v` in less time and memory.
     """
     scores = q @ k.mT / math.sqrt(q.size(-1))
     return scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -math.inf).softmax(dim=-1)
 
 
 class Cache:
-    """What generation keeps of the last `size` characters, so that the next one costs one character's work.
+    """What generation keeps of the last `size` characters, so that it computes only the new one at each step.
 
-    It keeps the text, and the keys and values of every layer. Positions are rotary, that is relative, so
-    nothing is computed again when the window slides. Keys of the deeper layers then know a little of what has
-    left the window, which does no harm (a test compares it with a sliding recomputation).
+    It keeps the text, and the keys and values of every layer. Only the distance between positions matters, so
+    nothing is computed again when the window slides. Keys of the deeper layers then still know a little of
+    what has left the window, which does no harm (a test compares it with computing the window again).
     """
 
     def __init__(self, size):
         self.size, self.length, self.kept = size, 0, {}
 
     def extend(self, name, new):
-        """Append new (..., T, channels) to what is kept under a name; returns the last `size` positions."""
+        """Append `new` (..., T, channels) to what is kept under a name; return the last `size` positions."""
         old = self.kept.get(name, new[..., :0, :])
         self.kept[name] = torch.cat((old, new), dim=-2)[..., -self.size :, :]
         return self.kept[name]
@@ -368,7 +381,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention lets the positions talk, the MLP lets each think; both add to the residual stream."""
+    """Positions exchange what they know (attention), then each works on its own (MLP); both add to x."""
 
     def __init__(self, config):
         super().__init__()
@@ -383,30 +396,33 @@ class Block(nn.Module):
 
 
 class Copy(nn.Module):
-    """(2) A head that copies: which character followed when the last letters stood in the window before?
+    """(2) A head that copies: what followed the last letters when they occurred earlier in the window?
 
-    Transformers learn such "induction heads" (Olsson et al. 2022) from far more text than ours; here it is
-    written by hand. It looks for the longest match, up to eight letters, and learns for each length how far
-    to trust it. Names and words that the text has just begun to use are what it knows.
+    Say "ROMEO" was there, and the text has come to "ROM" again. `match` finds the earlier "M"; the `length`
+    of this match is 3, "ROM" (at most 8). `best` marks the earlier positions with the longest match. `copied`
+    says what followed them, here always "E", as probabilities. `trust`, learned for each length, weighs
+    `copied` against the model's own prediction. So names and words that the text has only just introduced can
+    come back. Transformers learn such "induction heads" by themselves (Olsson et al. 2022), but from far
+    more text than ours; this one is written by hand.
     """
 
     LONGEST = 8
 
     def __init__(self):
         super().__init__()
-        self.trust = nn.Parameter(torch.linspace(-6, 0, self.LONGEST + 1))  # in each length; sigmoid follows
+        self.trust = nn.Parameter(torch.linspace(-6, 0, self.LONGEST + 1))  # by length; sigmoid follows
 
     def forward(self, log_probs, text):
-        """The last T positions of text (B, S): their log_probs (B, T, V), mixed with what the matches say."""
+        """Mix log_probs (B, T, V), for the last T positions of text (B, S), with the copies found in text."""
         S, (_, T, V) = text.size(1), log_probs.shape
-        rows = min(S, T + self.LONGEST - 1)  # the T positions and the letters before them
-        same = text[:, S - rows :, None] == text[:, None, :]  # (B, rows, S): the same letter
-        match = same = same.tril(S - rows - 1)  # at an earlier position
+        rows = min(S, T + self.LONGEST - 1)  # the T positions and the letters just before them
+        same = text[:, S - rows :, None] == text[:, None, :]  # (B, rows, S)
+        match = same = same.tril(S - rows - 1)  # the same letter, at an earlier position
         length = match.byte()
         for _ in range(self.LONGEST - 1):
-            match = same & F.pad(match, (1, 0, 1, 0))[:, :-1, :-1]  # and the letters before them match too
+            match = same & F.pad(match, (1, 0, 1, 0))[:, :-1, :-1]  # and the letters before match too
             length = length + match
-        length = length[:, rows - T :]  # of the match that ends at each of S positions, (B, T, S)
+        length = length[:, rows - T :]  # of the match that ends at each earlier position, (B, T, S)
         longest = length.amax(dim=2, keepdim=True)
         best = ((length == longest) & (longest > 0)).to(log_probs.dtype)
         following = F.one_hot(text.roll(-1, dims=1), V).to(log_probs.dtype)  # (B, S, V)
@@ -416,33 +432,33 @@ class Copy(nn.Module):
 
 
 class GPT(nn.Module):
-    """A decoder-only transformer over characters (Radford et al. 2018), beside counts and a copying head."""
+    """A decoder-only transformer over characters (Radford et al. 2018), with counts and a copying head."""
 
     def __init__(self, config):
         super().__init__()
-        self.config, self.counts = config, None  # Counts, set by whoever has the text
+        self.config, self.counts = config, None  # `train` and `load` set the Counts
         C, V = config.n_embd, config.vocab_size
         self.embed = nn.Embedding(V, C)
         self.from_counts = nn.Linear(V, C, bias=False)
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.head = nn.Linear(C, V, bias=False)
-        self.weight = nn.Parameter(torch.ones(()))  # of the counts
+        self.weight = nn.Parameter(torch.ones(()))  # of the counts in the output
         self.copy = Copy()
         for name, p in self.named_parameters():
             if name.endswith(("proj.weight", "down.weight", "head.weight")):
-                nn.init.zeros_(p)  # a block adds nothing at first, and the first guess is that of the counts
+                nn.init.zeros_(p)  # at first the transformer adds nothing to counts and copies
             elif p.dim() == 2 and name != "embed.weight":
                 nn.init.normal_(p, std=0.5 / math.sqrt(p.size(1)))
 
     def vectors(self, idx, log_q):
-        """What enters the first block, (B, T, C): the characters, and what the counts say (1)."""
+        """The input of the first block, (B, T, C): the characters, and (1) what the counts predict."""
         return self.drop(self.embed(idx) + self.from_counts(log_q.exp()) * math.sqrt(log_q.size(2)))
 
     def forward(self, idx, log_q, cache=None):
         """Log-probabilities (B, T, V) of the character after each of idx (B, T).
 
-        `log_q` (B, T, V): what the counts say, `model.counts.log_probs`. `cache`: idx goes on where it ends.
+        `log_q` (B, T, V): what the counts predict, `model.counts.log_probs`. `cache`: what came before idx.
         """
         start, text = 0, idx
         if cache:
@@ -460,11 +476,11 @@ class GPT(nn.Module):
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, every update made orthogonal, so that all directions of a matrix learn equally fast.
+    """Momentum whose update is made orthogonal, so that all directions of a matrix learn equally fast.
 
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; scaled as in Liu et al.
-    2025, "Muon is Scalable for LLM Training", so that it takes the learning rate and weight decay of AdamW.
-    `torch.optim.Muon` computes in bfloat16 and treats one matrix after the other, which is slow on a CPU.
+    2025, "Muon is Scalable for LLM Training", so that AdamW's learning rate and weight decay suit it too.
+    `torch.optim.Muon` does the same in bfloat16 and one matrix at a time, which is slow on a CPU.
     """
 
     def __init__(self, params, lr, weight_decay):
@@ -487,13 +503,13 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices):
-    """(N, rows, columns): each matrix with its singular values near 1 and its singular vectors kept.
+    """Move the singular values of matrices (N, rows, columns) close to 1; keep their singular vectors.
 
-    Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix acts on its singular values alone;
-    this one takes all but tiny ones into the range from 0.7 to 1.2.
+    Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix changes its singular values alone.
+    This one moves all but tiny ones into the range from 0.68 to 1.21.
     """
     if matrices.shape[1] > matrices.shape[2]:
-        return orthogonalize(matrices.mT).mT  # the same, with a smaller product below
+        return orthogonalize(matrices.mT).mT  # the same result, from smaller products
     x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
     for _ in range(5):
         a = x @ x.mT
@@ -502,7 +518,7 @@ def orthogonalize(matrices):
 
 
 def make_optimizers(model, config):
-    """(7) Muon for the matrices of the blocks, Adam (Kingma & Ba 2015) for the embeddings and the head."""
+    """(7) Muon for the matrices of the blocks, Adam (Kingma & Ba 2015) for everything else."""
     blocks = list(model.blocks.parameters())
     others = [p for name, p in model.named_parameters() if not name.startswith("blocks.")]
     return [
@@ -512,7 +528,7 @@ def make_optimizers(model, config):
 
 
 def schedule(step, config):
-    """The share of the peak learning rate: linear warmup, then linear decay to 1 % at the last step."""
+    """The share of the peak learning rate: linear warmup, then linear decay to 1 % (none without an end)."""
     warmup = 100 if config.max_steps < 0 else min(100, config.max_steps / 10)
     rise = min(1, (step + 1) / warmup)
     fall = 1 if config.max_steps < 0 else max(0.01, 1 - step / config.max_steps)
@@ -530,9 +546,9 @@ def set_learning_rate(optimizers, step, config):
 
 
 def windows(tokens, starts, block_size, counts, held_out=False):
-    """From each start block_size characters x (B, T), the same one position later y, and what the counts say.
+    """Windows at `starts`: inputs x (B, T), targets y one position later, what counts predict (B, T, V).
 
-    The counts look at the letters before a window too. `held_out`: ask tables that do not know the window.
+    The counts look at the letters before a window too. `held_out`: take the table that leaves the start out.
     """
     taken = tokens[starts[:, None] + np.arange(block_size + 1)].astype(np.int64)
     before = starts[:, None] + np.arange(-counts.n, 0)
@@ -543,13 +559,13 @@ def windows(tokens, starts, block_size, counts, held_out=False):
 
 @functools.lru_cache(maxsize=2)
 def epoch_starts(seed, epoch, length, block_size):
-    """Where the windows of an epoch start: side by side, from an offset of its own, in random order."""
+    """Where the windows of an epoch start: end to end, from an offset of their own, in random order."""
     rng, count = np.random.default_rng((seed, epoch)), max(1, (length - 1) // block_size - 1)
     return rng.integers(min(block_size, length - block_size * count)) + block_size * rng.permutation(count)
 
 
 def training_batch(tokens, config, step, team, counts):
-    """This process's share of the batch of a step, as from `windows`; seed and step decide which windows."""
+    """This process's share of the batch of a step, from `windows`; seed and step decide which windows."""
     count = max(1, (len(tokens) - 1) // config.block_size - 1)  # windows of an epoch
     first = (step * team.size + team.rank) * config.batch_size
     starts = [epoch_starts(config.seed, i // count, len(tokens), config.block_size)[i % count]
@@ -567,8 +583,8 @@ def loss_of(logits, y, reduction="mean"):
 def evaluate(model, tokens, characters=None):
     """(loss, standard error): the mean over windows that do not overlap, in evaluation mode.
 
-    All windows, or evenly spread ones with about so many `characters` in all. The standard error takes the
-    windows as independent of one another.
+    All windows, or evenly spread ones that have about `characters` characters in all. The standard error
+    assumes that the windows are independent of one another.
     """
     was_training, device, T = model.training, device_of(model), model.config.block_size
     model.eval()
@@ -587,17 +603,17 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     """Train a model on a text, write model.pt, log.csv and loss.png into `out`, print the progress.
 
     Returns a Result: the model with the weights of the best validation loss, its vocab, the run's figures.
-    `init_from`: a folder, the run begins with its weights (finetuning). `sampling`: what `generate` takes.
-    `checkpoint`: go on with that run, up to `max_steps`; see `resume`. Raises UserError, and
-    KeyboardInterrupt after Ctrl-C, when all is saved.
+    `init_from`: a folder; the run begins with its weights (finetuning). `sampling`: options of `generate`.
+    `checkpoint`: continue that run, up to `max_steps`; see `resume`. Raises UserError; raises
+    KeyboardInterrupt after Ctrl-C, once everything is saved.
     """
-    # Prepare: the data, the model, its optimizers, and the run.
+    # Prepare the data, the model, its optimizers and the run.
     check_limits({"max_steps": max_steps} | sampling)
     device = pick_device(device)
     team = Team(device)
     before = read_checkpoint(init_from) if init_from else checkpoint
     vocab = Vocab(text, first=before["chars"] if before else "")
-    vocab.encode(sampling.get("prompt", ""))  # a bad prompt is found before the training, not after it
+    vocab.encode(sampling.get("prompt", ""))  # to refuse a bad prompt now, not after the training
     data = split(vocab.encode(text), config.block_size)
     config = dataclasses.replace(config, vocab_size=len(vocab))
     torch.manual_seed(config.seed)
@@ -619,14 +635,14 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     parts = ", ".join(f"{len(part):,} {name}" for name, part in data.items())
     edition = Path(source) in (HERE / DEFAULT_TEXT, HERE.parent / "data" / DEFAULT_TEXT)
     run.describe(f"{Path(source).name or 'a text'}, {len(text):,} characters ({parts}), "
-                 + "our own edition (nanoGPT's 1.4697 is on another file), " * edition
+                 + "not nanoGPT's edition, so not comparable with its 1.4697, " * edition
                  + f"{len(vocab)} different: {vocab}",
                  f"{'bfloat16' if bfloat16 else 'float32'}{', compiled' * compiled}")
-    parallel = torch.compile(model) if compiled else model  # the same weights
+    parallel = torch.compile(model) if compiled else model  # it shares the weights
     if team.size > 1:
         parallel = nn.parallel.DistributedDataParallel(parallel)  # averages the gradients of all processes
 
-    # The loop. All that happens between two steps, from evaluation to Ctrl-C, is in Run.
+    # The loop. Run does everything that happens between two steps, from evaluation to Ctrl-C.
     with run:
         for step in run:
             x, y, log_q = training_batch(data["training"], config, step, team, model.counts)
@@ -640,7 +656,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
                 optimizer.step()
             run.loss = loss.item()
 
-    # The result: the best weights, their loss, a sample.
+    # The result: the best weights, their loss and a sample.
     run.finish()
     loss, error = evaluate(model, data["validation"])
     print(f"validation loss {loss:.4f} (standard error {error:.4f}) on the whole validation text with the "
@@ -652,7 +668,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
 
 
 def load_known_weights(model, checkpoint):
-    """Take the best weights of a run; rows and columns of new characters keep their fresh values."""
+    """Take the best weights of a run; rows and columns for new characters keep their initial values."""
     weights = model.state_dict()
     for name, known in checkpoint["progress"]["best"].items():
         weights[name][tuple(slice(n) for n in known.shape)] = known
@@ -660,8 +676,8 @@ def load_known_weights(model, checkpoint):
 
 
 class Result(typing.NamedTuple):
-    """What `train` returns. `results` has (loss, standard error) of the validation, the number of parameters,
-    the seconds of training and the Run, with the losses of all steps."""
+    """What `train` returns. `results` has (loss, standard error) for validation, the number of parameters,
+    the seconds of training, the Run with the losses of all steps."""
 
     model: nn.Module
     vocab: Vocab
@@ -673,10 +689,10 @@ class Result(typing.NamedTuple):
 
 
 def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
-    """Go on with the run in a folder, exactly where it stopped, up to `max_steps` in all; returns a Result.
+    """Continue the run in a folder exactly where it stopped, up to `max_steps` in all; returns a Result.
 
-    `text` is needed only if the run did not read it from a file. `options`: what `train` takes. Raises
-    UserError if there is no such run, or the text is not the same.
+    `text` is needed only if the run did not read it from a file. `options`: those of `train`. Raises
+    UserError if there is no such run, or if the text is not the same.
     """
     checkpoint = read_checkpoint(out)
     source = source or checkpoint["source"]
@@ -685,7 +701,7 @@ def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
                         f"gpt.resume({str(out)!r}, text=...)")
     text = read_file(source) if text is None else text
     if digest(text) != checkpoint["digest"]:
-        raise UserError(f"{source or 'this text'} is not the text of the run in {out}; take another -o")
+        raise UserError(f"{source or 'this text'} is not the text of the run in {out}")
     return train(text, checkpoint["config"], out, source=source, checkpoint=checkpoint, max_steps=max_steps,
                  **options)
 
@@ -695,7 +711,7 @@ def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
 
 
 def load(out, device="cpu"):
-    """(model, vocab) of a trained model: the weights of the best validation loss, ready for evaluation."""
+    """(model, vocab) of the run in a folder: the weights of the best validation loss, in evaluation mode."""
     checkpoint = read_checkpoint(out)
     model = GPT(checkpoint["config"])
     model.load_state_dict(checkpoint["progress"]["best"])
@@ -704,24 +720,24 @@ def load(out, device="cpu"):
 
 
 def draw(logits, temperature, top_k, generator):
-    """A token for each row of logits (B, V) on the CPU, by the rules of `generate`."""
+    """Draw a token for each row of logits (B, V), which are on the CPU; `generate` explains the options."""
     if top_k:
         kept = logits.topk(min(top_k, logits.size(1)))
         logits = torch.full_like(logits, -math.inf).scatter(1, kept.indices, kept.values)
     if temperature == 0:
         return logits.argmax(dim=1)
-    logits = (logits - logits.amax(dim=1, keepdim=True)).double() / temperature  # (no overflow)
+    logits = (logits - logits.amax(dim=1, keepdim=True)).double() / temperature  # at most 0: no overflow
     return torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
 
 
 @torch.inference_mode()
 def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.8, top_k=None,
              seed=None, stream=None, cached=True):
-    """A list of `num_samples` texts, the prompt and `max_new_tokens` characters more; they grow as one batch.
+    """A list of `num_samples` texts: the prompt and `max_new_tokens` more characters, sampled one by one.
 
-    temperature: 0 takes the likeliest character, below 1 plays safe, above 1 dares more. top_k: only the k
-    likeliest. stream: called with every new character of the first text. Raises UserError for characters that
-    the model never saw.
+    temperature: 0 takes the most likely character, below 1 is more careful, above 1 more daring. top_k:
+    only the k most likely characters. All texts grow together as rows of a batch; `stream` is called with
+    every new character of the first. Raises UserError for a prompt with characters that the model never saw.
     """
     was_training = model.training
     model.eval()
@@ -733,7 +749,7 @@ def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, tempera
     cache = Cache(size) if cached else None
     new = tokens[:, -size:]  # what the model has not seen yet
     for _ in range(max_new_tokens):
-        context = F.pad(tokens, (n, 0))[:, -n - new.size(1) :]  # zeros stand for what was before the prompt
+        context = F.pad(tokens, (n, 0))[:, -n - new.size(1) :]  # zeros for what came before the prompt
         log_q = model.counts.log_probs(context.cpu().numpy()).to(tokens.device)
         drawn = draw(model(new, log_q, cache)[:, -1].cpu(), temperature, top_k, generator)
         tokens = torch.cat((tokens, drawn[:, None].to(tokens.device)), dim=1)
@@ -745,7 +761,7 @@ def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, tempera
 
 
 def print_texts(model, vocab, num_samples=1, prompt="", **sampling):
-    """One text appears as it is made; several when all are done."""
+    """Print one text while it is generated, or several when all are done."""
     if num_samples > 1:
         print(f"\n{'-' * 79}\n".join(generate(model, vocab, prompt, num_samples, **sampling)))
         return
@@ -759,23 +775,23 @@ def print_texts(model, vocab, num_samples=1, prompt="", **sampling):
 
 
 def new_figure(width, height):
-    """An empty figure (inches). Without pyplot, so a notebook's own plots stay as they are."""
-    from matplotlib.figure import Figure  # here, since it takes a second
+    """An empty figure, in inches. It does not use pyplot, so it leaves a notebook's own plots alone."""
+    from matplotlib.figure import Figure  # imported here because it takes a second
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
 def save_figure(figure, path):
-    """Write a picture in one piece."""
+    """Write a figure as a PNG file."""
     picture = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # characters that the font does not have become boxes
+        warnings.simplefilter("ignore")  # about characters that the font lacks: they become boxes
         figure.savefig(picture, format="png")
     write_file(path, picture.getvalue())
 
 
 def draw_losses(losses, log, path):
-    """The loss of every batch, faint, its running mean, and the validation loss, from `Run`'s log."""
+    """Draw the loss of every batch (faint), its running mean, and the validation loss from a Run's log."""
     figure = new_figure(8, 5)
     ax = figure.subplots()
     width = 1 + len(losses) // 50
@@ -794,7 +810,7 @@ def draw_losses(losses, log, path):
 
 @torch.no_grad()
 def draw_attention(model, vocab, text, path):
-    """attention.png: a row for each layer, a column for each head; a table's rows say where it looks."""
+    """Draw the attention of every head: a row of tables for each layer, and in it a table for each head."""
     longest, layers, heads = model.config.block_size, model.config.n_layer, model.config.n_head
     if not 2 <= len(text) <= longest:
         raise UserError(f"--attention takes a text of 2 to {longest} characters, not {len(text)}")
@@ -814,18 +830,18 @@ def draw_attention(model, vocab, text, path):
             ax.set_xticks(range(len(text)), labels, fontsize=7, parse_math=False)
             ax.set_yticks(range(len(text)), labels, fontsize=7, parse_math=False)
         x = block(x)
-    figure.suptitle("each row: how much this character looks at those before it (square root of the weight)")
+    figure.suptitle("each row: where this character looks (square root of the attention weight)")
     save_figure(figure, path)
     print(f"written: {path}")
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Machinery: processes, the run between two steps, files, checkpoints, the command line. You can stop reading
-# here and still understand the model. makemore.py has the same machinery, for one process.
+# Machinery: processes, what happens between two steps, files, checkpoints, the command line. You can stop
+# reading here and still understand the model. makemore.py has the same machinery, for one process.
 
 
 class Team:
-    """The processes of a data-parallel run, as torchrun started them; without torchrun a team of one."""
+    """The processes of a data-parallel run, started by torchrun; without torchrun, a team of one."""
 
     def __init__(self, device):
         self.rank, self.size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -844,10 +860,10 @@ class Team:
 
 
 class Run:
-    """All that happens between two steps: evaluate, keep the best weights, save, report, sample, stop.
+    """Everything that happens between two steps: evaluate, keep the best weights, save, report, sample, stop.
 
-    `for step in run` gives the steps that are left; the loop puts the loss of its batch into `run.loss`.
-    Ctrl-C ends the loop between two steps, when all is saved. `facts` go into the checkpoint as they are.
+    `for step in run` yields the steps that are left; the loop stores the loss of its batch in `run.loss`.
+    Ctrl-C ends the loop between two steps, once everything is saved. `facts` are added to the checkpoint.
     """
 
     PROGRESS = "step", "end", "seconds", "best_step", "best_loss", "best", "losses", "log"  # saved
@@ -855,22 +871,22 @@ class Run:
     def __init__(self, out, config, model, optimizers, checkpoint, max_steps, team, facts, evaluate, sample):
         self.out, self.config, self.model, self.optimizers = Path(out), config, model, optimizers
         self.team, self.facts, self.evaluate, self.sample = team, facts, evaluate, sample
-        self.step, self.end, self.seconds = 0, config.max_steps, 0.0  # of training alone; an end of -1: none
-        self.best_step, self.best_loss, self.best = 0, math.inf, {}  # in validation, and the weights
-        self.losses, self.log = [], []  # of every batch; (step, seconds, training, validation) of every look
+        self.step, self.end, self.seconds = 0, config.max_steps, 0.0  # seconds of training; end -1: none
+        self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
+        self.losses, self.log = [], []  # one a batch; (step, seconds, training, validation)
         self.resumed = checkpoint is not None
-        self.pressed, self.stopped = False, False  # Ctrl-C: in this process; agreed by all
+        self.pressed, self.stopped = False, False  # Ctrl-C: in this process; in any
         if checkpoint:
             self.restore(checkpoint)
         self.end = max_steps or self.end
         if 0 < self.end < self.step:
-            raise UserError(f"--max-steps {self.end} is the total, and the run is at step {self.step}")
+            raise UserError(f"--max-steps {self.end} is the total, but the run is at step {self.step}")
 
     def restore(self, checkpoint):
-        """Put everything back, the number of threads too: a sum that is split in another way is rounded
-        differently."""
+        """Continue from a checkpoint. The number of threads is restored too, because it decides how sums are
+        split and so how they are rounded."""
         if checkpoint["processes"] != self.team.size:
-            raise UserError(f"the run has {checkpoint['processes']} process(es), here are {self.team.size}")
+            raise UserError(f"the run has {checkpoint['processes']} process(es), not {self.team.size}")
         torch.set_num_threads(checkpoint["threads"])
         self.model.load_state_dict(checkpoint["model"])
         for optimizer, state in zip(self.optimizers, checkpoint["optimizers"]):
@@ -878,21 +894,21 @@ class Run:
         vars(self).update(checkpoint["progress"])
 
     def describe(self, data, precision):
-        """Print the first lines of a run."""
+        """Print what is about to be trained, and on what."""
         processes = f", {self.team.size} processes" * (self.team.size > 1)
         print(f"device: {device_of(self.model)}, {torch.get_num_threads()} threads, {precision}{processes}")
         uniform = f"a uniform guess has a loss of {math.log(self.config.vocab_size):.4f}"
         print(f"data: {data}\nmodel: {size_of(self.model):,} parameters; {uniform}\nsettings: {self.config}")
         if self.resumed:
-            planned = f"; the learning rate falls until step {self.config.max_steps}, as the run was started"
-            print(f"resuming at step {self.step} of {self.end if self.end > 0 else 'no end'}"
-                  + planned * (self.end != self.config.max_steps > 0))
+            print(f"resuming at step {self.step}" + f" of {self.end}" * (self.end > 0))
+            if self.config.max_steps not in (self.end, -1):
+                print(f"the learning rate falls until step {self.config.max_steps}, as planned at the start")
 
     def __enter__(self):
         if not self.resumed and self.team.rank == 0:
             prepare_folder(self.out)
         self.handler = None
-        if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
+        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers only there
             self.handler = signal.signal(signal.SIGINT, self.on_ctrl_c)
         self.saved = self.shown = time.monotonic()
         return self
@@ -902,7 +918,7 @@ class Run:
             signal.signal(signal.SIGINT, self.handler)
 
     def on_ctrl_c(self, *_):
-        """The first Ctrl-C waits for the end of the step, a second does not (torchrun sends two for one)."""
+        """The first Ctrl-C stops after this step, a second at once (not under torchrun, which sends two)."""
         if self.pressed and self.team.size == 1:
             raise KeyboardInterrupt
         self.pressed = True
@@ -915,7 +931,7 @@ class Run:
             if self.stopped or self.step == self.end:
                 return
             seed = (self.config.seed * 1_000_003 + self.step) * self.team.size + self.team.rank
-            torch.manual_seed(seed)  # for dropout; so no random state is stored
+            torch.manual_seed(seed)  # for dropout; no random state needs storing
             start = time.perf_counter()
             yield self.step
             self.seconds += time.perf_counter() - start
@@ -931,12 +947,12 @@ class Run:
                 self.shown = time.monotonic()
 
     def look(self):
-        """Evaluate, keep the best weights, save, report; every fourth time show a sample too."""
+        """Evaluate, keep the best weights, save, report; every fourth time, print a sample too."""
         last = self.log[-1][0] if self.log else 0
         if self.log and last == self.step:
-            return  # before a resume
+            return  # this step was evaluated before the resume
         validation, batches = self.evaluate(), self.losses[last:]
-        training = sum(batches) / len(batches) if batches else math.nan  # the mean since the last look
+        training = sum(batches) / len(batches) if batches else math.nan  # the mean since the last evaluation
         self.check_finite(validation)
         self.log.append((self.step, self.seconds, training, validation))
         if validation < self.best_loss:
@@ -949,7 +965,7 @@ class Run:
             self.sample(self.step)
 
     def status(self, losses):
-        """A line of progress: step, losses, time of a step, time left."""
+        """A line of progress: the step, losses, the time a step takes, the time left."""
         pace = self.seconds / max(1, self.step)
         left = round(pace * (self.end - self.step))
         return (f"step {self.step:>5}{f'/{self.end}' * (self.end > 0)}: {losses}"
@@ -957,13 +973,13 @@ class Run:
                 + f", {left // 60}:{left % 60:02} left" * (left > 0))
 
     def check_finite(self, number):
-        """UserError with status 1 if a loss or the weights are no longer finite."""
+        """Raises UserError if a loss, or the sum of all weights, is no longer finite."""
         if not math.isfinite(number):
-            raise UserError(f"training diverged at step {self.step}: the loss is not finite; the last good "
-                            f"checkpoint is kept in {self.out}; try a smaller --learning-rate", status=1)
+            raise UserError(f"training diverged at step {self.step}: the loss or a weight is not finite; the "
+                            f"last good checkpoint is in {self.out}; try a smaller --learning-rate", status=1)
 
     def save(self):
-        """Write model.pt, all that resuming, sampling and `load` need, in plain types; and log.csv."""
+        """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv."""
         self.saved, weights, content = time.monotonic(), self.model.state_dict(), io.BytesIO()
         self.check_finite(sum(value.sum().item() for value in weights.values()))
         if self.team.rank != 0:
@@ -978,12 +994,12 @@ class Run:
         write_file(self.out / "log.csv", "".join(["step,seconds,train_loss,val_loss\n", *rows]).encode())
 
     def finish(self):
-        """Draw the losses and give the model its best weights. After Ctrl-C, end here."""
+        """Draw the losses; give the model its best weights or, after Ctrl-C, raise KeyboardInterrupt."""
         if self.team.rank == 0:
             draw_losses(self.losses, self.log, self.out / "loss.png")
         if self.stopped or self.pressed:
-            print(f"stopped after step {self.step}; all is saved; the same command with --resume goes on "
-                  f"(in Python: gpt.resume({str(self.out)!r}))")
+            print(f"stopped after step {self.step}; everything is saved; to continue, add --resume to "
+                  f"the command (in Python: gpt.resume({str(self.out)!r}))")
             raise KeyboardInterrupt
         self.model.load_state_dict(self.best)
         self.model.eval()
@@ -998,7 +1014,7 @@ def size_of(model):
 
 
 def write_file(path, content):
-    """Replace a file in one piece: if we are killed, the old one or the new one is there, never a half."""
+    """Replace a file: if the program is killed, the old file or the new one is there, never half of one."""
     temporary = Path(f"{path}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(content)
@@ -1010,7 +1026,7 @@ def write_file(path, content):
 
 
 def prepare_folder(out):
-    """Make the folder; what an earlier run left in it moves aside, model.pt to model.1.pt and so on."""
+    """Make the folder; rename what an earlier run left in it, model.pt to model.1.pt and so on."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         n = next(n for n in itertools.count(1) if not any(out.glob(f"*.{n}.*")))
@@ -1021,14 +1037,14 @@ def prepare_folder(out):
 
 
 def read_checkpoint(out):
-    """The content of model.pt in a folder. Raises UserError if there is none, or it is damaged or foreign."""
+    """The content of model.pt in a folder. Raises UserError if it is missing, damaged or not ours."""
     path = Path(out) / "model.pt"
     if not path.exists():
         raise UserError(f"no checkpoint: {path} does not exist; train a model first")
     try:
-        with zipfile.ZipFile(path):  # anything else would make torch warn
+        with zipfile.ZipFile(path):  # on any other file torch would print warnings
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; take another -o"
+        problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; choose another -o"
         if checkpoint["format"] == FORMAT:
             config = Config(**checkpoint["config"])
             return {name: checkpoint[name] for name in CONTENT} | {"config": config}
@@ -1038,7 +1054,7 @@ def read_checkpoint(out):
 
 
 def check_same(values, config):
-    """UserError if a flag contradicts the settings of an earlier run."""
+    """Raises UserError if a flag contradicts the settings of an earlier run."""
     for name, value in values.items():
         known = getattr(config, name)
         if value != known:
@@ -1056,12 +1072,12 @@ def parse_arguments(argv):
     group = parser.add_argument_group("files and what to do")
     add, either = group.add_argument, group.add_mutually_exclusive_group().add_argument
     add("-i", "--input-file", metavar="FILE", help=f"a UTF-8 text (default: {DEFAULT_TEXT})")
-    add("-o", "--work-dir", metavar="DIR", default=DEFAULT_OUT, help=f"its folder (default: {DEFAULT_OUT})")
-    either("--resume", action="store_true", help="go on with the run in the folder")
-    either("--sample-only", action="store_true", help="only sample from the model in the folder")
-    either("--init-from", metavar="DIR", help="begin with the weights of the run in DIR (finetuning)")
-    add("--attention", metavar="TEXT", help="with --sample-only: draw what every head looks at")
-    add("--prompt", metavar="TEXT", default="", help="how the texts begin; FILE:NAME reads it from a file")
+    add("-o", "--work-dir", metavar="DIR", default=DEFAULT_OUT, help=f"run folder (default: {DEFAULT_OUT})")
+    either("--resume", action="store_true", help="continue the run in the folder")
+    either("--sample-only", action="store_true", help="do not train; sample from the model in the folder")
+    either("--init-from", metavar="DIR", help="start from the weights of the run in DIR (finetuning)")
+    add("--attention", metavar="TEXT", help="with --sample-only: draw where every head looks in TEXT")
+    add("--prompt", metavar="TEXT", default="", help="beginning of every text; FILE:NAME reads it from NAME")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
     add("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
     for title, numbers in (("settings", SETTINGS), ("sampling", SAMPLING)):
@@ -1102,7 +1118,7 @@ def execute(args):
         return
     if args.init_from:
         if args.init_from.startswith("gpt2") and not Path(args.init_from).exists():
-            raise UserError("--init-from takes a folder of ours; OpenAI's gpt2 has weights of another kind")
+            raise UserError("--init-from takes the folder of a run; OpenAI's gpt2 is a different model")
         known = read_checkpoint(args.init_from)["config"]
         check_same({name: settings[name] for name in SIZES if name in settings}, known)
         settings |= {name: getattr(known, name) for name in SIZES}
@@ -1111,9 +1127,9 @@ def execute(args):
 
 
 def main(argv=None):
-    """The command line; the first process alone prints. Returns None, or the exit status of a failure."""
+    """The command line; only the first process prints. Returns None, or the exit status of a failure."""
     rank = os.environ.get("RANK", "0")
-    with contextlib.suppress(AttributeError):  # letters that the terminal lacks are no reason to stop
+    with contextlib.suppress(AttributeError):  # a character that the terminal lacks must not stop us
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with contextlib.nullcontext() if rank == "0" else contextlib.redirect_stdout(io.StringIO()):
@@ -1127,7 +1143,7 @@ def main(argv=None):
         return 141
     except KeyboardInterrupt:
         return 130
-    except SystemExit:  # --help and --version have printed what they know
+    except SystemExit:  # after --help and --version
         return None
 
 

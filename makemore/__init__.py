@@ -1,3 +1,3 @@
-"""Makes `import makemore` work from the project's root and when installed; all there is stands in makemore.py."""
+"""Makes `import makemore` work from the project's root and when installed; all the code is in makemore.py."""
 
 from makemore.makemore import *

@@ -3,7 +3,7 @@
     python makemore.py -i names.txt                      train the default model, a Transformer; sample names
     python makemore.py --type mlp -o out/mlp             another model, another folder
     python makemore.py --sample-only --prompt em         names from the trained model in out/makemore
-    python makemore.py --resume                          go on where the last run stopped
+    python makemore.py --resume                          continue where the last run stopped
     python makemore.py --type all                        every model, one table, one picture
 
 A character-level language model reads a word letter by letter and predicts, at every position, the next
@@ -14,16 +14,16 @@ letter. Token 0 marks the start and the end of a word, so "emma" makes five pred
 All models here do that one job. They stand in the order of the course "Neural Networks: Zero to Hero":
 
     ngram         counts of letter groups                                   lecture 2
-    bigram        the same table, learned by gradient descent               lecture 2
+    bigram        a table of letter pairs, learned by gradient descent      lecture 2
     mlp           the last letters as vectors, one tanh layer               lecture 3
     batchnorm     deeper, with batch normalisation                          lecture 4
-    ninja         the same, its gradients written by hand                   lecture 5
-    wavenet       neighbours fused pairwise, level by level                 lecture 6
-    bow, rnn, gru, lstm                                                     between the lectures
+    ninja         the same, with gradients written by hand                  lecture 5
+    wavenet       neighbours joined in pairs, level by level                lecture 6
+    bow, rnn, gru, lstm                                                     not in the lectures
     transformer   the GPT-2 block                                           lecture 7
 
 Contents: configuration, data, models, optimizers, training, sampling, pictures; then the machinery. The loss
-is always the mean negative log-likelihood in nats per character, the end of the word included.
+is always the mean negative log-likelihood in nats per character; the end of a word counts as a character.
 """
 import argparse
 import contextlib
@@ -53,26 +53,26 @@ from torch import nn
 
 
 def number(low, high, text, **default):
-    """A field of Config: a number with its lowest and highest value, and what --help says about it."""
+    """A field of Config: a number, its lowest and highest value, and the text for --help."""
     return dataclasses.field(metadata={"number": (low, high, text)}, **default)
 
 
 @dataclasses.dataclass
 class Config:
-    """All settings of a run. Build it with `configure`, which fills in the defaults of the type."""
+    """All settings of a run. `configure` builds it from the defaults of a type."""
 
     type: str
-    max_steps: int = number(1, 10**9, "steps in total, also when resuming; -1: no end")
+    max_steps: int = number(1, 10**9, "total number of steps, also after --resume; -1: no end")
     batch_size: int | None = number(1, 10**6, "words in a batch")
-    learning_rate: float | None = number(0, 1e9, "its peak")
-    weight_decay: float | None = number(0, 1e9, "how fast weights shrink, relative to the learning rate")
-    block_size: int | None = number(1, 10**6, "context in letters")
+    learning_rate: float | None = number(0, 1e9, "the peak of the learning rate")
+    weight_decay: float | None = number(0, 1e9, "a step shrinks matrices by this times the learning rate")
+    block_size: int | None = number(1, 10**6, "context length, in letters")
     n_layer: int | None = number(1, 1000, "number of layers")
     n_head: int | None = number(1, 1000, "number of attention heads")
     n_embd: int | None = number(1, 10**5, "channels of a letter's vector")
-    n_embd2: int | None = number(1, 10**5, "channels elsewhere: hidden layers, states")
-    dropout: float | None = number(0, 0.99, "share of the channels left out in training")
-    seed: int = number(0, 2**32 - 1, "for weights, batches and samples (default: 3407)", default=3407)
+    n_embd2: int | None = number(1, 10**5, "channels of a hidden layer or a state")
+    dropout: float | None = number(0, 0.99, "share of a layer's outputs set to 0 in training")
+    seed: int = number(0, 2**32 - 1, "default: 3407; with --sample-only: a new one every time", default=3407)
     vocab_size: int = 0  # from the data
 
     @property
@@ -84,7 +84,7 @@ class Config:
         return ", ".join(f"{flag(name)[2:]} {value}" for name, value in used.items())
 
 
-DEFAULTS = {  # None: the type does not use it. block 0: the longest word and its end.
+DEFAULTS = {  # None: the type does not use it. block 0: as long as the longest word and its end.
     #              steps batch    rate  decay  block  layers  heads  embd embd2  dropout
     "ngram":       (   1, None,   None,  None,     3,   None,  None, None, None, None),
     "bigram":      (3000,  128,   1e-2,  1e-2,     1,   None,  None, None, None, None),
@@ -100,11 +100,11 @@ DEFAULTS = {  # None: the type does not use it. block 0: the longest word and it
 }
 SAMPLING = {
     "num_samples": (1, 10**6, "how many words (default: 20)"),
-    "temperature": (0, 1e9, "0: always the likeliest letter; 1: as learned (default)"),
-    "top_k": (1, 10**6, "draw from the N likeliest letters only (default: all)"),
+    "temperature": (0, 1e9, "0: always the most likely letter; 1: as learned (default)"),
+    "top_k": (1, 10**6, "draw from the N most likely letters only (default: all)"),
 }
 SETTINGS = {field.name: field.metadata["number"] for field in dataclasses.fields(Config) if field.metadata}
-MAX_LENGTH = 64  # characters; longer lines are left out, and a sample that finds no end is cut here
+MAX_LENGTH = 64  # characters; longer words are left out, and a sample is cut this far after its prompt
 DEFAULT_WORDS = "names.txt"
 DEFAULT_OUT = "out/makemore"
 FILES = "model.pt", "log.csv", "loss.png", "losses.png", "pairs.png", "letters.png", "diagnose.png"
@@ -114,7 +114,7 @@ VERSION = "1.0.0"
 
 
 class UserError(Exception):
-    """What the user can put right: the command line prints it as one sentence and exits with `status`."""
+    """An error that the command line prints as one sentence; `status` is 2 if the user can put it right."""
 
     def __init__(self, message, status=2):
         super().__init__(message)
@@ -126,7 +126,7 @@ def flag(name):
 
 
 def check_limits(values):
-    """Raises UserError for the first of {name: number} that is not between its lowest and highest value."""
+    """`values`: {name: number}. Raises UserError if one is not between its lowest and highest value."""
     for name, (low, high, _) in (SETTINGS | SAMPLING).items():
         value = values.get(name)
         if value is not None and not low <= value <= high and (name, value) != ("max_steps", -1):
@@ -136,32 +136,32 @@ def check_limits(values):
 def configure(type="transformer", like=None, **values):
     """The Config of a type, e.g. `configure("mlp", n_embd=16, max_steps=1000)`.
 
-    A model of your own takes the defaults of the type that it is `like`. Settings that a type does not use
-    are left out. Raises UserError for values that make no sense, TypeError for settings that do not exist.
+    A model of your own has no defaults; `like` names the type to take them from. Settings that a type does
+    not use are ignored. Raises UserError for impossible values, TypeError for settings that do not exist.
     """
     if type not in MODELS:
         raise UserError(f"no model is called {type!r}; there are {', '.join(MODELS)}")
     if (like or type) not in DEFAULTS:
-        raise UserError(f'{type!r} has no defaults; take another\'s: configure("{type}", like="mlp")')
+        raise UserError(f'{type!r} has no defaults; name a type that has: configure("{type}", like="mlp")')
     config = Config(type, *DEFAULTS[like or type])
     if unknown := values.keys() - vars(config).keys():
         raise TypeError(f"no such setting: {', '.join(sorted(unknown))}")
     check_limits(values)
     for name, value in values.items():
-        if getattr(config, name) is not None and (name, type) != ("max_steps", "ngram"):  # counting takes one
+        if getattr(config, name) is not None and (name, type) != ("max_steps", "ngram"):  # ngram: always 1
             setattr(config, name, value)
     n = config.block_size
     if config.n_head and config.n_embd % config.n_head:
-        raise UserError(f"--n-embd {config.n_embd} does not divide into --n-head {config.n_head} heads")
+        raise UserError(f"--n-embd {config.n_embd} does not divide into {config.n_head} heads")
     if type == "wavenet" and (n < 2 or n & (n - 1)):
         raise UserError(f"--block-size must be a power of two for wavenet (2, 4, 8, 16, ...), not {n}")
     if type == "bigram" and n != 1:
-        raise UserError(f"a bigram sees one letter: --block-size 1, not {n} (or --type ngram)")
+        raise UserError(f"a bigram sees one letter: --block-size must be 1, not {n} (for more, --type ngram)")
     return config
 
 
 def pick_device(name):
-    """`auto` is an Nvidia GPU if there is one. Raises UserError if the device cannot be used."""
+    """`auto` means a CUDA GPU if there is one, or else the CPU. Raises UserError if it cannot be used."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"  # mps is slower for models this small
     try:
@@ -178,7 +178,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def find_file(name):
-    """A path as it is; a bare file name in the working directory, beside this script, and in data/."""
+    """The path of a file. A bare name is looked up in the working directory, beside this script, in data/."""
     places = [Path.cwd(), HERE, HERE.parent / "data"] if Path(name).name == str(name) else [Path()]
     for path in (place / name for place in places):
         if path.exists():
@@ -187,7 +187,7 @@ def find_file(name):
 
 
 def read_file(name):
-    """The text of a UTF-8 file, every line end a newline. Raises UserError if the file is not text."""
+    """The text of a UTF-8 file, a newline at every line end. Raises UserError if the file is not text."""
     path = find_file(name)
     try:
         text = path.read_text("utf-8").removeprefix("\ufeff")
@@ -204,12 +204,12 @@ def read_file(name):
 
 
 def read_words(name):
-    """The words of a file, one a line, without the white space around them and without empty lines."""
+    """The words of a file, one per line, without the white space around them and without empty lines."""
     return [word for line in read_file(name).split("\n") if (word := line.strip())]
 
 
 def clean(words):
-    """The words without those that are too long and without duplicates, so no word is in two splits."""
+    """The words without duplicates, so that no word is in two splits, and without those that are too long."""
     unique = list(dict.fromkeys(word for word in words if len(word) <= MAX_LENGTH))
     if len(unique) < 10:
         raise UserError(f"only {len(unique)} different words; training, validation and test need at least 10")
@@ -221,9 +221,9 @@ def digest(words):
 
 
 class Vocab:
-    """The characters of a text; token i is `chars[i]`. Those of `first` come first, the others sorted.
+    """The characters of a text; token i is `chars[i]`. Those in `first` come first, the others sorted.
 
-    Token 0 is the newline: it parts the words of a file, so no word contains it. Shown, it is a dot.
+    Token 0 is the newline: it separates the words of a file, so no word contains it. It is shown as a dot.
     """
 
     def __init__(self, text, first="\n"):
@@ -233,7 +233,7 @@ class Vocab:
         return len(self.chars)
 
     def encode(self, text):
-        """An array of tokens. Raises UserError that names the characters it does not have."""
+        """The tokens of a text, an array. Raises UserError if it has characters that the vocab lacks."""
         if unknown := sorted(set(text) - set(self.chars)):
             raise UserError(f"the model never saw {' '.join(map(repr, unknown))}; it knows {self}")
         table = np.zeros(sys.maxunicode + 1, np.min_scalar_type(len(self)))  # code point -> token
@@ -249,16 +249,16 @@ class Vocab:
 
 
 class Words:
-    """A list of words as one row of tokens, `. e m m a . o l i v i a .`: word i begins at `starts[i]`.
+    """Words as one row of tokens, `. e m m a . o l i v i a .`: `starts[i]` is the dot before word i.
 
-    A million words are encoded in less than a second, since no loop runs over words or characters.
+    A million words are encoded in less than a second, because no loop runs over words or characters.
     """
 
     def __init__(self, words, vocab, device="cpu"):
         self.words, self.vocab = words, vocab
         tokens = torch.from_numpy(vocab.encode("\n".join(["", *words, ""])).astype(np.int64)).to(device)
         boundaries = (tokens == 0).nonzero()[:, 0]
-        self.starts, self.lengths = boundaries[:-1], boundaries.diff()  # length: predictions, the end is one
+        self.starts, self.lengths = boundaries[:-1], boundaries.diff()  # length: letters and the end
         self.tokens = F.pad(tokens, (0, int(self.lengths.max())))  # so that no batch reads past the end
         self.epoch = None  # which epoch `self.batches` holds
 
@@ -266,7 +266,7 @@ class Words:
         return len(self.words)
 
     def batch(self, index):
-        """Inputs x and targets y of some words, both (B, T), T the longest. Padding: 0 in x, -1 in y."""
+        """Inputs x and targets y of the words `index`, (B, T) each. Padding after a word: 0 in x, -1 in y."""
         lengths = self.lengths[index, None]  # (B, 1)
         t = torch.arange(int(lengths.max()), device=lengths.device)  # (T,)
         position = self.starts[index, None] + t  # (B, T)
@@ -274,11 +274,11 @@ class Words:
         return self.tokens[position].where(inside, 0), self.tokens[position + 1].where(inside, -1)
 
     def training_batch(self, step, batch_size, seed, by_length=True):
-        """The batch of a step. Every epoch has an order of its own, which seed and epoch decide.
+        """The batch of a step. Every epoch has its own order, which seed and epoch decide.
 
-        An epoch visits every word once, except those left over when the words are divided into batches.
-        `by_length` puts words of similar length together (sorted within forty batches), so that little
-        padding is left: an epoch of names.txt takes 170,000 positions, not 275,000 (batches of 128).
+        An epoch visits every word once, except the few that are left over and do not fill a batch.
+        `by_length` puts words of similar length together (it sorts every forty batches), so that there is
+        little padding: an epoch of names.txt takes 174,000 positions instead of 280,000 (batches of 128).
         """
         batch_size = min(batch_size, len(self))
         per_epoch = len(self) // batch_size
@@ -296,7 +296,7 @@ class Words:
 
 
 def split(words):
-    """80 % of the words for training, 10 % for validation, 10 % to test: the same for every --seed."""
+    """80 % of the words for training, 10 % for validation, 10 % for the test; the same with every --seed."""
     order = torch.randperm(len(words), generator=torch.Generator().manual_seed(1337)).tolist()
     tenth = max(1, len(words) // 10)
     parts = {"training": order[2 * tenth :], "validation": order[tenth : 2 * tenth], "test": order[:tenth]}
@@ -304,46 +304,48 @@ def split(words):
 
 
 def fit_to_data(config, words, vocab):
-    """The config with what the words decide. Raises UserError if they do not fit its context."""
-    longest = max(map(len, words)) + 1  # and its end
+    """The config with vocab_size and block_size filled in. Raises UserError if the words do not fit."""
+    longest = max(map(len, words)) + 1  # with its end
     n, V = longest if config.block_size == 0 else config.block_size, len(vocab)
     if config.type in ("transformer", "bow") and n < longest:
-        raise UserError(f"--block-size {n} is too short: the longest word and its end take {longest}")
+        raise UserError(f"--block-size {n} is too short: the longest word and its end need {longest}")
     if config.type == "ngram" and V ** (n + 1) >= 2**63:
-        raise UserError(f"--block-size {n} is too long: {V} letters make groups whose numbers pass 2^63")
+        raise UserError(f"--block-size {n} is too long: with {V} letters, group numbers exceed 2^63")
     return dataclasses.replace(config, vocab_size=V, block_size=n)
 
 
 def is_real(x):
-    """(B, T) bool: False on padding, which is a 0 anywhere but at the start of a word."""
+    """(B, T) bool: False at padding, which is any 0 after the first position."""
     real = x != 0
     real[:, 0] = True
     return real
 
 
 def contexts(x, n):
-    """(B, T) -> (B, T, n): at every position the last n tokens, with start tokens in front of the word."""
+    """(B, T) -> (B, T, n): the last n tokens at every position, with start tokens in front of the word."""
     return F.pad(x, (n - 1, 0)).unfold(1, n, 1)
 
 
 # ------------------------------------------------------------------------------------------------------------
 # The models. Each is built from a Config and maps tokens x (B, T) to logits (B, T, V): the row at position t
 # scores the token after x[:, t] and depends on nothing to the right of t. `context` says how many tokens the
-# model looks back. That is all the rest relies on: a class with these three goes into MODELS and trains.
-# After "Try:" stands a line to change and the validation loss that it gave, in one run each of
-# --max-steps 1000, changed and unchanged.
+# model looks back. Nothing else is needed: add such a class to MODELS and a row to DEFAULTS, and it trains.
+# "Try:" names a change and the validation loss that it gave, next to the loss without it ("unchanged"), in
+# one run each with --max-steps 1000.
 
 
 class NGram(nn.Module):
-    """Counts of letter groups with add-alpha smoothing (Jurafsky & Martin, "Speech and Language Processing").
+    """Counts of letter groups with add-alpha smoothing: every count is raised by alpha.
 
-    P(next | last n letters) = (count(letters, next) + alpha) / (count(letters) + alpha V). For pairs of
+    Jurafsky & Martin, "Speech and Language Processing", call it add-k. After the last n letters,
+    P(next | letters) = (count(letters, next) + alpha) / (count(letters) + alpha V). For pairs of
     letters that is a table and a loop, `N[i, j] += 1`. With n letters the table would have V^(n + 1) cells:
-    27^9 for n = 8, nearly all of them zero. So only the groups that occur are kept. A group is one number,
-    its letters are the digits to the base V; the numbers are sorted, which makes looking one up quick.
+    27^9 for n = 8, nearly all of them zero. So only the groups that occur are kept. A group is one number
+    whose digits in base V are its letters: with V = 27, "abc" is 1 * 27^2 + 2 * 27 + 3. The numbers are
+    sorted, which makes looking one up quick.
     """
 
-    # Try: a context of 4 in DEFAULTS: 2.192, with 3 it is 2.127. Longer groups say more, but most occur once.
+    # Try: a context of 4 in DEFAULTS: 2.192, unchanged 2.127. Longer groups say more, but many occur once.
 
     def __init__(self, config):
         super().__init__()
@@ -353,12 +355,12 @@ class NGram(nn.Module):
         self.register_buffer("alpha", torch.tensor(1.0))
 
     def first_number(self, x):
-        """(B, T): at every position the number of the group of the last n letters and then letter 0."""
+        """(B, T): at every position, the number of the group that the last n letters and token 0 make."""
         powers = self.vocab_size ** torch.arange(self.context, 0, -1, device=x.device)
         return (contexts(x, self.context) * powers).sum(2)
 
     def fit(self, x, y):
-        """Count the groups of all words in one go (x, y from `Words.batch`)."""
+        """Count all groups of all words at once; x and y are from `Words.batch`."""
         numbers = (self.first_number(x) + y)[y >= 0]
         self.groups, self.counts = torch.unique(numbers, return_counts=True)
 
@@ -367,19 +369,20 @@ class NGram(nn.Module):
         numbers = self.first_number(x)[..., None] + letters  # (B, T, V)
         index = torch.searchsorted(self.groups, numbers).clamp(max=len(self.groups) - 1)
         counts = self.counts[index].where(self.groups[index] == numbers, 0)
-        total = counts.sum(2, keepdim=True)  # of the n letters, whatever follows
+        total = counts.sum(2, keepdim=True)  # how often the n letters occur
         return (counts + self.alpha).log() - (total + self.alpha * self.vocab_size).log()
 
     def load_state_dict(self, state):
-        for name, value in state.items():  # the tables have the size that the data gave them
+        for name, value in state.items():  # the sizes of these tables depend on the data
             setattr(self, name, value.to(self.alpha.device))
 
 
 class Bigram(nn.Module):
-    """The table of letter pairs, learned: row i holds the logits of the letters after letter i (lecture 2).
+    """A learned table of letter pairs: row i holds the logits of the letters after letter i (lecture 2).
 
     A one-hot vector times a matrix W picks a row of W, so the look-up *is* a linear layer on one-hot inputs.
-    Gradient descent finds log counts. Weight decay pulls logits to 0, a uniform guess: it is the smoothing.
+    Gradient descent finds the log counts, up to a constant in each row. Weight decay pulls all logits to 0,
+    which is a uniform guess, so it does the smoothing.
     """
 
     def __init__(self, config):
@@ -393,7 +396,7 @@ class Bigram(nn.Module):
 
 
 class MLP(nn.Module):
-    """The last n letters as vectors, laid end to end, through one tanh layer.
+    """The vectors of the last n letters, concatenated, go through one tanh layer.
 
     Bengio et al. 2003, "A Neural Probabilistic Language Model" (lecture 3). A table of counts with n letters
     of context has V^n rows; here letters that behave alike can share what is learned about them.
@@ -414,9 +417,10 @@ class MLP(nn.Module):
 
 
 def kaiming(model):
-    """Weights that keep the size of what passes tanh layers (He et al. 2015): std = gain / sqrt(fan in).
+    """Initial weights that keep the scale of the activations: std = gain / sqrt(fan in) (He et al. 2015).
 
-    The last layer starts small, so that the first loss is a uniform guess, ln V, and not a confident error.
+    5/3 is PyTorch's gain for tanh. The last layer starts small, so that the first guess is nearly uniform,
+    with a loss near ln V, and not confidently wrong.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -428,10 +432,10 @@ def kaiming(model):
 
 
 class BatchNorm(nn.Module):
-    """Every channel to mean 0 and variance 1 over the batch, then scaled and shifted by what is learned.
+    """Gives every channel mean 0 and variance 1 over the batch, then scales and shifts it by learned numbers.
 
-    Ioffe & Szegedy 2015, "Batch Normalization". In training mean and variance are the batch's. At evaluation
-    they are running averages, so that a prediction does not depend on the other words of its batch.
+    Ioffe & Szegedy 2015, "Batch Normalization". In training, mean and variance are those of the batch. In
+    evaluation they are running averages, so that a prediction does not depend on the rest of its batch.
     """
 
     def __init__(self, channels, momentum=0.1):
@@ -443,7 +447,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x, real=None):
-        """x (..., C) -> (..., C); `real` (...) says which rows are no padding and count in the statistics."""
+        """x (..., C) -> (..., C); `real` (...) marks rows that are not padding, the only ones counted."""
         normalized, _ = self.normalize(x, real)
         return normalized * self.gain + self.bias
 
@@ -463,7 +467,7 @@ class BatchNorm(nn.Module):
 class BatchNormMLP(nn.Module):
     """A deeper MLP that trains well because every layer is normalised (lecture 4).
 
-    The windows of all words form one matrix of N rows, a row for each letter to predict; padding has none.
+    The contexts of all words form one matrix of N rows, one for each letter to predict and none for padding.
     """
 
     def __init__(self, config):
@@ -471,7 +475,7 @@ class BatchNormMLP(nn.Module):
         self.context = config.block_size
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
         sizes = [self.context * config.n_embd] + [config.n_embd2] * config.n_layer
-        # No bias here: batch normalisation would take it away again, and has its own.
+        # No bias here: batch normalisation would subtract it again, and has its own.
         self.linears = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in itertools.pairwise(sizes))
         self.norms = nn.ModuleList(BatchNorm(b) for b in sizes[1:])
         self.tanhs = nn.ModuleList(nn.Tanh() for _ in sizes[1:])
@@ -484,22 +488,22 @@ class BatchNormMLP(nn.Module):
         for linear, norm, tanh in zip(self.linears, self.norms, self.tanhs):
             h = tanh(norm(linear(h)))  # (N, n_embd2)  Try: tanh(linear(h)): 2.084, unchanged 2.075.
         logits = self.head(h)  # (N, V)
-        # Back to rows of letters; the loss does not look at padding, any number will do there.
+        # Back to one row per word; the loss ignores padding, so any number will do there.
         return logits.new_zeros(*x.shape, logits.shape[1]).index_put((real,), logits)  # (B, T, V)
 
 
 class Ninja(BatchNormMLP):
     """BatchNormMLP trained without autograd: every derivative written by hand (lecture 5, "backprop ninja").
 
-    `compare_gradients` shows how far each is from autograd's.
+    `compare_gradients` shows how far each of them is from autograd's.
     """
 
     @torch.no_grad()
     def forward_backward(self, x, y):
-        """The loss of a batch; fills every parameter's `.grad`. `dx` is the derivative of the loss by x."""
+        """The loss of a batch; sets every parameter's `.grad`. `dx` stands for d loss / dx."""
         real = y >= 0
         letters, target = contexts(x, self.context)[real], y[real]  # (N, n), (N,)
-        inputs, normalized, scales = [self.embed(letters).flatten(1)], [], []  # of every layer
+        inputs, normalized, scales = [self.embed(letters).flatten(1)], [], []  # one per layer
         for linear, norm in zip(self.linears, self.norms):
             n, scale = norm.normalize(linear(inputs[-1]))
             normalized.append(n)  # (N, n_embd2)
@@ -509,7 +513,7 @@ class Ninja(BatchNormMLP):
         rows = torch.arange(len(target), device=x.device)
         loss = -log_probs[rows, target].mean()
 
-        # Cross-entropy: the probabilities, less 1 at the target, over the number of rows.
+        # Cross-entropy: the probabilities, minus 1 at the target, divided by the number of rows.
         dlogits = log_probs.exp()
         dlogits[rows, target] -= 1
         dlogits /= len(target)
@@ -523,12 +527,12 @@ class Ninja(BatchNormMLP):
             dnorm = dh * (1 - inputs[i + 1] ** 2)
             norm.gain.grad = (dnorm * n).sum(0)
             norm.bias.grad = dnorm.sum(0)
-            # Batch norm: every row moves the mean and the variance, and through them all other rows.
+            # Batch norm: every row changes the mean and the variance, and through them all other rows.
             dn = dnorm * norm.gain
             dz = scales[i] * (dn - dn.mean(0) - n * (dn * n).mean(0))
             linear.weight.grad = dz.T @ inputs[i]
             dh = dz @ linear.weight
-        # Embedding: a letter that was picked several times collects the sum.
+        # Embedding: a letter that occurs several times gets the sum of its derivatives.
         dvectors = dh.view(-1, self.embed.weight.shape[1])  # (N * n, n_embd)
         self.embed.weight.grad = torch.zeros_like(self.embed.weight).index_add(0, letters.flatten(), dvectors)
         return loss
@@ -537,7 +541,7 @@ class Ninja(BatchNormMLP):
 def compare_gradients(model, batch):
     """Print how far each gradient of a Ninja is from autograd's; return the largest difference.
 
-    `batch` is (x, y) from `Words.batch`. The running statistics move as in a training step.
+    `batch` is (x, y) from `Words.batch`. The running statistics move as in two training steps.
     """
     x, y = batch
     model.train()
@@ -555,7 +559,7 @@ def compare_gradients(model, batch):
 
 
 class WaveNet(nn.Module):
-    r"""A tree that fuses neighbours pairwise, level by level (van den Oord et al. 2016; lecture 6).
+    r"""A tree that joins neighbours in pairs, level by level (van den Oord et al. 2016; lecture 6).
 
         letters        .     .     .     .     .     e     m     m       (B, T + 7, n_embd)
                         \   /       \   /       \   /       \   /
@@ -567,8 +571,8 @@ class WaveNet(nn.Module):
                                             |
         head                             logits                          (B, T, V)              block_size 8
 
-    The trees of different positions have most nodes in common, so all trees of a word are computed at once:
-    level k joins the nodes at t - 2^k and t, a dilated causal convolution. Start tokens in front are padding.
+    The trees of different positions share most of their nodes, so all trees of a word are computed at once:
+    level k joins the nodes at t - 2^k and t (a dilated causal convolution). Start tokens fill up the front.
     """
 
     def __init__(self, config):
@@ -594,7 +598,7 @@ class WaveNet(nn.Module):
 
 
 class BagOfWords(nn.Module):
-    """The mean of all letters so far, then a small MLP (the causal bag of words of makemore).
+    """The mean of all letters so far, then a small MLP (the "causal bag of words" of Karpathy's makemore).
 
     The mean is attention with equal weights; a running sum gives it at every position at once.
     """
@@ -619,14 +623,14 @@ class BagOfWords(nn.Module):
 
 
 class RNN(nn.Module):
-    """A state that is carried from letter to letter (Elman 1990; as a language model Mikolov et al. 2010).
+    """A state that is carried from letter to letter (Elman 1990; Mikolov et al. 2010 for language models).
 
-    h' = tanh(W x + b + U h + c). W x + b does not need the state, so it is one matrix product for all time
-    steps; then comes one loop. The GRU and the LSTM below share it: only the cell differs.
+    h' = tanh(W x + b + U h + c). W x + b does not need the state, so one matrix product does it for all time
+    steps; then a loop does the rest. The GRU and the LSTM below share both: only the cell differs.
     """
 
     context = 10**9  # no limit
-    gates = 1  # rows of W and U, in units of the state's size
+    gates = 1  # W and U have this many times `size` rows
     states = 1  # vectors carried along
 
     def __init__(self, config):
@@ -654,8 +658,8 @@ class RNN(nn.Module):
 class GRU(RNN):
     """Gates that choose what to forget (Cho et al. 2014, "Learning Phrase Representations using RNN ...").
 
-    r = sigmoid(..) resets, z = sigmoid(..) keeps, n = tanh(W x + r * (U h)) is new, h' = z h + (1 - z) n. The
-    reset comes after the product with U, as in PyTorch's nn.GRU, so that one product serves all gates.
+    Reset r = sigmoid(..), keep z = sigmoid(..), new n = tanh(W x + b + r * (U h + c)), h' = z h + (1 - z) n.
+    The reset comes after the product with U, as in PyTorch's nn.GRU, so that one product serves all gates.
     """
 
     gates = 3
@@ -672,7 +676,7 @@ class GRU(RNN):
 class LSTM(RNN):
     """A second state, the memory c, that is only added to and scaled (Hochreiter & Schmidhuber 1997).
 
-    c' = f c + i g, h' = o tanh(c'), with gates i, f, o (the forget gate f: Gers et al. 2000) and news g.
+    c' = f c + i g, h' = o tanh(c'), with gates i, f, o (forget gate f: Gers et al. 2000) and new content g.
     """
 
     gates = 4
@@ -686,10 +690,10 @@ class LSTM(RNN):
 
 
 def attention(q, k, v):
-    """Every position looks at itself and what is to the left, (B, heads, T, head size) each.
+    """Every position takes a weighted mean of v at itself and to its left; q, k, v (B, heads, T, head size).
 
     Vaswani et al. 2017, "Attention Is All You Need". The model calls PyTorch's fused
-    `F.scaled_dot_product_attention(q, k, v, is_causal=True)`, which computes just these three lines.
+    `F.scaled_dot_product_attention(q, k, v, is_causal=True)`, which computes the same as these three lines.
     """
     scores = q @ k.mT / math.sqrt(q.shape[-1])  # (B, heads, T, T)
     scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -math.inf)  # no look ahead
@@ -697,7 +701,7 @@ def attention(q, k, v):
 
 
 class Block(nn.Module):
-    """The GPT-2 block: letters exchange what they know (attention), then each thinks for itself (MLP)."""
+    """The GPT-2 block: positions exchange what they know (attention), then each works on its own (MLP)."""
 
     def __init__(self, config):
         super().__init__()
@@ -720,7 +724,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """GPT-2, only smaller (lecture 7).
+    """GPT-2, only smaller, and the last layer does not share the weights of the embedding (lecture 7).
 
     Vaswani et al. 2017; Radford et al. 2019, "Language Models are Unsupervised Multitask Learners".
     """
@@ -735,7 +739,7 @@ class Transformer(nn.Module):
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         for name, p in self.named_parameters():
             if name.endswith(("proj.weight", "down.weight", "bias")):
-                nn.init.zeros_(p)  # every block begins by passing on what it gets
+                nn.init.zeros_(p)  # at first, every block passes on what it gets
             elif name.startswith("blocks.") and p.dim() == 2:
                 nn.init.normal_(p, std=1 / math.sqrt(p.shape[1]))
             elif p.dim() == 2:
@@ -756,11 +760,11 @@ MODELS = {
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, every update made orthogonal, so that all directions of a matrix learn equally fast.
+    """Momentum whose update is made orthogonal, so that all directions of a matrix learn equally fast.
 
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; scaled as in Liu et al.
-    2025, "Muon is Scalable for LLM Training", so that it takes the learning rate and weight decay of AdamW.
-    `torch.optim.Muon` computes in bfloat16 and treats one matrix after the other, which is slow on a CPU.
+    2025, "Muon is Scalable for LLM Training", so that AdamW's learning rate and weight decay suit it too.
+    `torch.optim.Muon` does the same in bfloat16 and one matrix at a time, which is slow on a CPU.
     """
 
     def __init__(self, params, lr, weight_decay):
@@ -783,13 +787,13 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices):
-    """(N, rows, columns): each matrix with its singular values near 1 and its singular vectors kept.
+    """Move the singular values of matrices (N, rows, columns) close to 1; keep their singular vectors.
 
-    Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix acts on its singular values alone;
-    this one takes all but tiny ones into the range from 0.7 to 1.2.
+    Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix changes its singular values alone.
+    This one moves all but tiny ones into the range from 0.68 to 1.21.
     """
     if matrices.shape[1] > matrices.shape[2]:
-        return orthogonalize(matrices.mT).mT  # the same, with a smaller product below
+        return orthogonalize(matrices.mT).mT  # the same result, from smaller products
     x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
     for _ in range(5):
         a = x @ x.mT
@@ -800,7 +804,7 @@ def orthogonalize(matrices):
 def make_optimizers(model, config):
     """AdamW (Loshchilov & Hutter 2019), but Muon for the matrices inside a transformer's blocks.
 
-    Weight decay is for matrices, not for gains and biases.
+    Weight decay applies to matrices, embeddings among them, but not to gains and biases.
     """
     matrices = {name: p for name, p in model.named_parameters() if p.dim() == 2}
     blocks = [p for name, p in matrices.items() if name.startswith("blocks.")]
@@ -817,7 +821,7 @@ def make_optimizers(model, config):
 
 
 def schedule(step, config):
-    """The share of the peak learning rate: linear warmup, then linear decay to 1 % at the last step."""
+    """The share of the peak learning rate: linear warmup, then linear decay to 1 % (none without an end)."""
     warmup = 100 if config.max_steps < 0 else min(100, config.max_steps / 10)
     rise = min(1, (step + 1) / warmup)
     fall = 1 if config.max_steps < 0 else max(0.01, 1 - step / config.max_steps)
@@ -844,13 +848,13 @@ def loss_of(logits, y, reduction="mean"):
 def evaluate(model, data):
     """(loss, standard error): the mean over all characters of `data`, in evaluation mode.
 
-    Words are independent of one another, letters of a word are not. So the loss is seen as a ratio, the sum
-    of the words' losses over the sum of their lengths, with the standard error of a ratio (Cochran 1977).
+    Words are independent of one another, letters of a word are not. So the loss is treated as a ratio, the
+    sum of the words' losses over the sum of their lengths, with the standard error of a ratio (Cochran 1977).
     """
     was_training = model.training
     model.eval()
     sums, order = [], data.lengths.argsort(stable=True)
-    at_once = 20_000_000 // (len(data.vocab) * int(data.lengths.max()))  # words: it bounds the logits' size
+    at_once = 20_000_000 // (len(data.vocab) * int(data.lengths.max()))  # words; keeps the logits small
     for index in order.split(min(1000, max(1, at_once))):
         x, y = data.batch(index)
         sums.append(loss_of(model(x), y, reduction="none").sum(1).cpu().double())
@@ -861,7 +865,7 @@ def evaluate(model, data):
 
 
 def count(model, data):
-    """Fit an NGram: count, then take the alpha of the best validation loss. Returns the training loss."""
+    """Fit an NGram: count, then choose the alpha with the best validation loss. Returns the training loss."""
     model.fit(*data["training"].batch(torch.arange(len(data["training"]))))
     losses = {}
     for alpha in (0.01, 0.03, 0.1, 0.3, 1.0):
@@ -877,18 +881,18 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     """Train a model on a list of words, write model.pt, log.csv and pictures into `out`, print the progress.
 
     Returns a Result: the model with the weights of the best validation loss, its vocab, the run's figures.
-    `sampling`: what `generate` takes. `checkpoint`: go on with that run, up to `max_steps`; see `resume`.
-    Raises UserError, and KeyboardInterrupt after Ctrl-C, when all is saved.
+    `sampling`: options of `generate`. `checkpoint`: continue that run, up to `max_steps`; see `resume`.
+    Raises UserError; raises KeyboardInterrupt after Ctrl-C, once everything is saved.
     """
-    # Prepare: the data, the model, its optimizers, and the run.
+    # Prepare the data, the model, its optimizers and the run.
     check_limits({"max_steps": max_steps} | sampling)
     given, words, device = words, clean(words), pick_device(device)
     if len(words) < len(given):
         long = sum(len(word) > MAX_LENGTH for word in given)
         duplicates = len(given) - len(words) - long
-        print(f"left out: {duplicates:,} duplicates, {long:,} words above {MAX_LENGTH} characters")
+        print(f"left out: {duplicates:,} duplicates, {long:,} words of more than {MAX_LENGTH} characters")
     vocab = Vocab("".join(words))
-    tokens_of(sampling.get("prompt", ""), vocab)  # a bad prompt is found before the training, not after it
+    tokens_of(sampling.get("prompt", ""), vocab)  # to refuse a bad prompt now, not after the training
     data = {name: Words(part, vocab, device) for name, part in split(words).items()}
     config = fit_to_data(config, words, vocab)
     torch.manual_seed(config.seed)
@@ -905,8 +909,8 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     parts = ", ".join(f"{len(part):,} {name}" for name, part in data.items())
     run.describe(f"{Path(source).name or 'words'}, {len(words):,} words ({parts}), characters: {vocab}")
 
-    # The loop. All that happens between two steps, from evaluation to Ctrl-C, is in Run.
-    by_length = not any(isinstance(module, BatchNorm) for module in model.modules())  # batches must be alike
+    # The loop. Run does everything that happens between two steps, from evaluation to Ctrl-C.
+    by_length = not any(isinstance(module, BatchNorm) for module in model.modules())  # needs batches alike
     with run:
         for step in run:
             if config.type == "ngram":
@@ -924,7 +928,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
                 optimizer.step()
             run.loss = loss.item()
 
-    # The result: the best weights, their losses, samples, pictures.
+    # The result: the best weights, their losses, samples and pictures.
     run.finish()
     results = {name: evaluate(model, part) for name, part in data.items()}
     losses = ", ".join(f"{name} {loss:.4f}" for name, (loss, _) in results.items())
@@ -944,8 +948,8 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
 
 
 class Result(typing.NamedTuple):
-    """What `train` returns. `results` has (loss, standard error) of training, validation and test; the number
-    of parameters, the seconds of training, the Run with the losses of all steps, samples."""
+    """What `train` returns. `results` has (loss, standard error) for training, validation and test, and the
+    number of parameters, the seconds of training, the Run with the losses of all steps, the samples."""
 
     model: nn.Module
     vocab: Vocab
@@ -958,10 +962,10 @@ class Result(typing.NamedTuple):
 
 
 def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options):
-    """Go on with the run in a folder, exactly where it stopped, up to `max_steps` in all; returns a Result.
+    """Continue the run in a folder exactly where it stopped, up to `max_steps` in all; returns a Result.
 
-    `words` are needed only if the run did not read them from a file. `options`: what `train` takes. Raises
-    UserError if there is no such run, or the words are not the same.
+    `words` are needed only if the run did not read them from a file. `options`: those of `train`. Raises
+    UserError if there is no such run, or if the words are not the same.
     """
     checkpoint = read_checkpoint(out)
     config, source = checkpoint["config"], source or checkpoint["source"]
@@ -971,17 +975,17 @@ def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options)
     words = read_words(source) if words is None else words
     if digest(clean(words)) != checkpoint["digest"]:
         raise UserError(f"{source or 'this list'} does not have the words of the run in {out}")
-    max_steps = None if config.type == "ngram" else max_steps  # counting takes one step
+    max_steps = None if config.type == "ngram" else max_steps  # it takes one step
     return train(words, config, out, source=source, checkpoint=checkpoint, max_steps=max_steps, **options)
 
 
 def train_all(words, out, values, options):
-    """Every type for the same number of steps, a folder each; then one table and one picture."""
+    """Train every type for the same number of steps, each in a folder; then print a table, draw a picture."""
     values = {"max_steps": 2000} | values
     if values["max_steps"] == -1:
-        raise UserError("--type all needs an end: give --max-steps")
+        raise UserError("--type all must end, so --max-steps cannot be -1")
     if options.pop("diagnose"):
-        raise UserError("--diagnose takes one type, such as --type batchnorm")
+        raise UserError("--diagnose works with one type only, such as --type batchnorm")
     configs, results = [], {}
     for name in DEFAULTS:
         fixed = {"block_size"} if configure(name).block_size in (0, 1) else set()
@@ -1004,31 +1008,31 @@ def train_all(words, out, values, options):
 
 
 def load(out, device="cpu"):
-    """(model, vocab) of a trained model: the weights of the best validation loss, ready for evaluation."""
+    """(model, vocab) of the run in a folder: the weights of the best validation loss, in evaluation mode."""
     checkpoint = read_checkpoint(out)
     config = checkpoint["config"]
     if config.type not in MODELS:
-        raise UserError(f"the model in {out} is of the type {config.type!r}; put its class into MODELS first")
+        raise UserError(f"the model in {out} is of type {config.type!r}; put its class into MODELS first")
     model = MODELS[config.type](config)
     model.load_state_dict(checkpoint["progress"]["best"])
     return model.to(device).eval(), Vocab("", first=checkpoint["chars"])
 
 
 def tokens_of(prompt, vocab):
-    """The start and the letters of a word. Raises UserError for characters that the model never saw."""
+    """The start token and the prompt's letters. Raises UserError for characters that the model never saw."""
     if "\n" in prompt:
-        raise UserError(f"a word has one line, unlike {prompt!r}; it knows {vocab}")
+        raise UserError(f"a prompt must be one line, not {prompt!r}; the model knows {vocab}")
     return [0, *vocab.encode(prompt).tolist()]
 
 
 def draw(logits, temperature, top_k, generator):
-    """A token for each row of logits (B, V) on the CPU, by the rules of `generate`."""
+    """Draw a token for each row of logits (B, V), which are on the CPU; `generate` explains the options."""
     if top_k:
         kept = logits.topk(min(top_k, logits.size(1)))
         logits = torch.full_like(logits, -math.inf).scatter(1, kept.indices, kept.values)
     if temperature == 0:
         return logits.argmax(dim=1)
-    logits = (logits - logits.amax(dim=1, keepdim=True)).double() / temperature  # (no overflow)
+    logits = (logits - logits.amax(dim=1, keepdim=True)).double() / temperature  # at most 0: no overflow
     return torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
 
 
@@ -1036,9 +1040,9 @@ def draw(logits, temperature, top_k, generator):
 def generate(model, vocab, prompt="", num_samples=10, temperature=1.0, top_k=None, seed=None):
     """A list of `num_samples` words that begin with `prompt`, sampled letter by letter.
 
-    temperature: 0 takes the likeliest letter, below 1 plays safe, above 1 dares more. top_k: only the k
-    likeliest. All words grow at once, as rows of a batch; a row that has drawn the end leaves it. Raises
-    UserError for a prompt with characters that the model never saw.
+    temperature: 0 takes the most likely letter, below 1 is more careful, above 1 more daring. top_k: only
+    the k most likely letters. All words grow together as rows of a batch; a row that has drawn the end is
+    removed. Raises UserError for a prompt with characters that the model never saw.
     """
     was_training = model.training
     model.eval()
@@ -1063,17 +1067,17 @@ def generate(model, vocab, prompt="", num_samples=10, temperature=1.0, top_k=Non
 
 @torch.no_grad()
 def word_nll(model, vocab, word):
-    """How surprising a word is: [(letter, loss in nats), ...], the end as "." in last position."""
+    """How surprising a word is: [(letter, loss in nats), ...]; the last letter is ".", the end."""
     tokens = torch.tensor([[*tokens_of(word, vocab), 0]], device=device_of(model))
     losses = []
-    for t in range(1, tokens.shape[1]):  # one letter after the other, so that a long word slides by
+    for t in range(1, tokens.shape[1]):  # one by one, so that a word may be longer than the context
         logits = model(tokens[:, max(0, t - model.context) : t])[:, -1:]
         losses.append(loss_of(logits, tokens[:, t : t + 1]).item())
     return list(zip(word + ".", losses))
 
 
 def print_words(names, data):
-    """Sampled words, marked: new, or which part of the data has them."""
+    """Print sampled words: first those that are new, then those in each part of the data."""
     origin = {word: f"in {name}" for name, part in data.items() for word in part.words}
     for mark in ("new", "in training", "in validation", "in test"):
         if found := [name or "(nothing)" for name in names if origin.get(name, "new") == mark]:
@@ -1085,23 +1089,23 @@ def print_words(names, data):
 
 
 def new_figure(width, height):
-    """An empty figure (inches). Without pyplot, so a notebook's own plots stay as they are."""
-    from matplotlib.figure import Figure  # here, since it takes a second
+    """An empty figure, in inches. It does not use pyplot, so it leaves a notebook's own plots alone."""
+    from matplotlib.figure import Figure  # imported here because it takes a second
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
 def save_figure(figure, path):
-    """Write a picture in one piece."""
+    """Write a figure as a PNG file."""
     picture = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # characters that the font does not have become boxes
+        warnings.simplefilter("ignore")  # about characters that the font lacks: they become boxes
         figure.savefig(picture, format="png")
     write_file(path, picture.getvalue())
 
 
 def draw_losses(runs, path):
-    """`runs`: {type: Run}. One: batch loss, its running mean, validation. Several: validation only."""
+    """`runs`: {type: Run}. Draw the validation losses; with a single run, also the batches and their mean."""
     figure = new_figure(8, 5)
     ax = figure.subplots()
     best = min(run.best_loss for run in runs.values())
@@ -1112,7 +1116,7 @@ def draw_losses(runs, path):
             ax.plot(run.losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
             ax.plot(range(width - 1, len(run.losses)), mean, color="tab:blue", label=f"mean of {width}")
         steps, _, _, validation = zip(*run.log)
-        style = "o" if len(run.losses) < 2 else ".-"  # counting takes one step
+        style = "o" if len(run.losses) < 2 else ".-"  # an ngram counts in one step
         ax.plot(steps, validation, style, label=f"{name}: validation, {run.best_loss:.4f} at best")
     ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(best - 0.2, best + 1.2))
     ax.grid(alpha=0.3)
@@ -1121,7 +1125,7 @@ def draw_losses(runs, path):
 
 
 def draw_pairs(model, vocab, training, path):
-    """Which letter follows which, and how often: as counted, or as a Bigram's learned table expects it."""
+    """How often one letter follows another: as counted, or as expected by a Bigram's learned table."""
     V, letters = len(vocab), [".", *vocab.chars[1:]]
     x, y = training.batch(torch.arange(len(training)))
     pairs = torch.bincount(x[y >= 0] * V + y[y >= 0], minlength=V * V).view(V, V).cpu().double()
@@ -1140,10 +1144,10 @@ def draw_pairs(model, vocab, training, path):
 
 
 def draw_letters(model, vocab, path):
-    """The letters' vectors on a plane, their first two principal components: letters that behave alike are
-    close to one another."""
+    """The letters' vectors in a plane, by their first two principal components. Letters that behave alike are
+    close together."""
     weight = model.embed.weight.detach().cpu().double()  # (V, n_embd)
-    centred = F.pad(weight - weight.mean(0), (0, 1))  # (the zeros are for vectors of one number)
+    centred = F.pad(weight - weight.mean(0), (0, 1))  # (zeros, in case a vector has one number)
     _, sizes, axes = torch.linalg.svd(centred, full_matrices=False)  # rows of `axes`: principal components
     share = 100 * sizes**2 / (sizes**2).sum()
     figure = new_figure(7, 7)
@@ -1159,18 +1163,18 @@ def draw_letters(model, vocab, path):
 
 
 class Diagnosis:
-    """What lecture 4 looks at in the tanh layers: activations and gradients at the beginning and at the end
-    of a run, and in between how fast the weights move."""
+    """What lecture 4 measures: activations and gradients of the tanh layers at the beginning and at the end
+    of a run and, after every step, how far the weights moved."""
 
     def __init__(self, model, training):
         if not any(isinstance(module, nn.Tanh) for module in model.modules()):
             raise UserError(f"--diagnose looks at tanh layers; a {type(model).__name__} has none")
         self.model, self.batch = model, training.batch(torch.arange(min(256, len(training))))
         self.looks = {}  # when: {layer: (activations, gradients)}
-        self.before, self.ratios = None, []  # the weights before a step, log10 of update to weight after it
+        self.before, self.ratios = None, []  # weights before a step; log10(update / weight) of every step
 
     def look(self, when):
-        """Run one batch through a copy; keep outputs and gradients, (N, channels), of every tanh layer."""
+        """Run a batch through a copy; keep outputs and gradients, (N, channels), of every tanh layer."""
         twin, outputs = copy.deepcopy(self.model).train(), {}
         for name, module in twin.named_modules():
             if isinstance(module, nn.Tanh):
@@ -1181,7 +1185,7 @@ class Diagnosis:
                             for name, *pair in zip(outputs, outputs.values(), gradients)}
 
     def measure(self):
-        """Between two steps: how far has the last one moved the weights?"""
+        """Between two steps: how far did the last one move the weights?"""
         weights = {name: p.detach().clone() for name, p in self.model.named_parameters() if p.dim() == 2}
         if self.before:
             moved = [(p - self.before[name]).std() / self.before[name].std() for name, p in weights.items()]
@@ -1205,9 +1209,9 @@ class Diagnosis:
                     axes[2 * row + column].set(title=f"{kind} {when}", ylabel="density")
         for name, ratios in zip(self.before, zip(*self.ratios)):
             axes["updates"].plot(ratios, linewidth=0.8, label=name)
-            print(f"  {name:18} update to weight, log10: first {ratios[0]:+.2f}, "
+            print(f"  {name:18} log10(update / weight): first {ratios[0]:+.2f}, "
                   f"median {np.median(ratios):+.2f}, last {ratios[-1]:+.2f}")
-        axes["updates"].axhline(-3, color="black", linestyle="--", label="a good order of magnitude: -3")
+        axes["updates"].axhline(-3, color="black", linestyle="--", label="a good value is about -3")
         axes["updates"].set(xlabel="step", ylabel="log10(std of update / std of weight)")
         for ax in axes.values():
             ax.legend(fontsize=8)
@@ -1215,15 +1219,15 @@ class Diagnosis:
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Machinery: the run between two steps, files, checkpoints, the command line. You can stop reading here and
-# still understand the models. gpt.py has the same machinery, for several processes.
+# Machinery: what happens between two steps, files, checkpoints, the command line. You can stop reading here
+# and still understand the models. gpt.py has the same machinery, for several processes.
 
 
 class Run:
-    """All that happens between two steps: evaluate, keep the best weights, save, report, sample, stop.
+    """Everything that happens between two steps: evaluate, keep the best weights, save, report, sample, stop.
 
-    `for step in run` gives the steps that are left; the loop puts the loss of its batch into `run.loss`.
-    Ctrl-C ends the loop between two steps, when all is saved. `facts` go into the checkpoint as they are.
+    `for step in run` yields the steps that are left; the loop stores the loss of its batch in `run.loss`.
+    Ctrl-C ends the loop between two steps, once everything is saved. `facts` are added to the checkpoint.
     """
 
     PROGRESS = "step", "end", "seconds", "best_step", "best_loss", "best", "losses", "log"  # saved
@@ -1232,19 +1236,19 @@ class Run:
                  diagnosis=None):
         self.out, self.config, self.model, self.optimizers = Path(out), config, model, optimizers
         self.facts, self.evaluate, self.sample, self.diagnosis = facts, evaluate, sample, diagnosis
-        self.step, self.end, self.seconds = 0, config.max_steps, 0.0  # of training alone; an end of -1: none
-        self.best_step, self.best_loss, self.best = 0, math.inf, {}  # in validation, and the weights
-        self.losses, self.log = [], []  # of every batch; (step, seconds, training, validation) of every look
+        self.step, self.end, self.seconds = 0, config.max_steps, 0.0  # seconds of training; end -1: none
+        self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
+        self.losses, self.log = [], []  # one a batch; (step, seconds, training, validation)
         self.resumed, self.stopped = checkpoint is not None, False
         if checkpoint:
             self.restore(checkpoint)
         self.end = max_steps or self.end
         if 0 < self.end < self.step:
-            raise UserError(f"--max-steps {self.end} is the total, and the run is at step {self.step}")
+            raise UserError(f"--max-steps {self.end} is the total, but the run is at step {self.step}")
 
     def restore(self, checkpoint):
-        """Put everything back, the number of threads too: a sum that is split in another way is rounded
-        differently."""
+        """Continue from a checkpoint. The number of threads is restored too, because it decides how sums are
+        split and so how they are rounded."""
         torch.set_num_threads(checkpoint["threads"])
         self.model.load_state_dict(checkpoint["model"])
         for optimizer, state in zip(self.optimizers, checkpoint["optimizers"]):
@@ -1252,15 +1256,15 @@ class Run:
         vars(self).update(checkpoint["progress"])
 
     def describe(self, data):
-        """Print the first lines of a run."""
+        """Print what is about to be trained, and on what."""
         size = f"{size_of(self.model):,} parameters" if size_of(self.model) else "no parameters, only counts"
         print(f"device: {device_of(self.model)}, {torch.get_num_threads()} threads\ndata: {data}")
         uniform = f"a uniform guess has a loss of {math.log(self.config.vocab_size):.4f}"
         print(f"model: {self.config.type}, {size}; {uniform}\nsettings: {self.config}")
         if self.resumed:
-            planned = f"; the learning rate falls until step {self.config.max_steps}, as the run was started"
-            print(f"resuming at step {self.step} of {self.end if self.end > 0 else 'no end'}"
-                  + planned * (self.end != self.config.max_steps > 0))
+            print(f"resuming at step {self.step}" + f" of {self.end}" * (self.end > 0))
+            if self.config.max_steps not in (self.end, -1):
+                print(f"the learning rate falls until step {self.config.max_steps}, as planned at the start")
 
     def __enter__(self):
         if not self.resumed:
@@ -1268,7 +1272,7 @@ class Run:
         if self.diagnosis:
             self.diagnosis.look("at the beginning")
         self.handler = None
-        if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
+        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers only there
             self.handler = signal.signal(signal.SIGINT, self.on_ctrl_c)
         self.saved = self.shown = time.monotonic()
         return self
@@ -1278,7 +1282,7 @@ class Run:
             signal.signal(signal.SIGINT, self.handler)
 
     def on_ctrl_c(self, *_):
-        """The first Ctrl-C waits for the end of the step, a second does not."""
+        """The first Ctrl-C stops after this step, a second at once."""
         if self.stopped:
             raise KeyboardInterrupt
         self.stopped = True
@@ -1292,7 +1296,7 @@ class Run:
                 return
             if self.diagnosis:
                 self.diagnosis.measure()
-            torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # for dropout; so no state is stored
+            torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # for dropout; no state needs storing
             start = time.perf_counter()
             yield self.step
             self.seconds += time.perf_counter() - start
@@ -1306,12 +1310,12 @@ class Run:
                 self.shown = time.monotonic()
 
     def look(self):
-        """Evaluate, keep the best weights, save, report; every fourth time show a sample too."""
+        """Evaluate, keep the best weights, save, report; every fourth time, print a sample too."""
         last = self.log[-1][0] if self.log else 0
         if self.log and last == self.step:
-            return  # before a resume
+            return  # this step was evaluated before the resume
         validation, batches = self.evaluate(), self.losses[last:]
-        training = sum(batches) / len(batches) if batches else math.nan  # the mean since the last look
+        training = sum(batches) / len(batches) if batches else math.nan  # the mean since the last evaluation
         self.check_finite(validation)
         self.log.append((self.step, self.seconds, training, validation))
         if validation < self.best_loss:
@@ -1324,7 +1328,7 @@ class Run:
             self.sample(self.step)
 
     def status(self, losses):
-        """A line of progress: step, losses, time of a step, time left."""
+        """A line of progress: the step, losses, the time a step takes, the time left."""
         pace = self.seconds / max(1, self.step)
         left = round(pace * (self.end - self.step))
         return (f"step {self.step:>5}{f'/{self.end}' * (self.end > 0)}: {losses}"
@@ -1332,13 +1336,13 @@ class Run:
                 + f", {left // 60}:{left % 60:02} left" * (left > 0))
 
     def check_finite(self, number):
-        """UserError with status 1 if a loss or the weights are no longer finite."""
+        """Raises UserError if a loss, or the sum of all weights, is no longer finite."""
         if not math.isfinite(number):
-            raise UserError(f"training diverged at step {self.step}: the loss is not finite; the last good "
-                            f"checkpoint is kept in {self.out}; try a smaller --learning-rate", status=1)
+            raise UserError(f"training diverged at step {self.step}: the loss or a weight is not finite; the "
+                            f"last good checkpoint is in {self.out}; try a smaller --learning-rate", status=1)
 
     def save(self):
-        """Write model.pt, all that resuming, sampling and `load` need, in plain types; and log.csv."""
+        """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv."""
         self.saved, weights, content = time.monotonic(), self.model.state_dict(), io.BytesIO()
         self.check_finite(sum(value.sum().item() for value in weights.values()))
         torch.save({
@@ -1351,11 +1355,11 @@ class Run:
         write_file(self.out / "log.csv", "".join(["step,seconds,train_loss,val_loss\n", *rows]).encode())
 
     def finish(self):
-        """Draw the losses and give the model its best weights. After Ctrl-C, end here."""
+        """Draw the losses; give the model its best weights or, after Ctrl-C, raise KeyboardInterrupt."""
         draw_losses({self.config.type: self}, self.out / "loss.png")
         if self.stopped:
-            print(f"stopped after step {self.step}; all is saved; the same command with --resume goes on "
-                  f"(in Python: makemore.resume({str(self.out)!r}))")
+            print(f"stopped after step {self.step}; everything is saved; to continue, add --resume to "
+                  f"the command (in Python: makemore.resume({str(self.out)!r}))")
             raise KeyboardInterrupt
         if self.diagnosis:
             self.diagnosis.measure()
@@ -1373,7 +1377,7 @@ def size_of(model):
 
 
 def write_file(path, content):
-    """Replace a file in one piece: if we are killed, the old one or the new one is there, never a half."""
+    """Replace a file: if the program is killed, the old file or the new one is there, never half of one."""
     temporary = Path(f"{path}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(content)
@@ -1385,7 +1389,7 @@ def write_file(path, content):
 
 
 def prepare_folder(out):
-    """Make the folder; what an earlier run left in it moves aside, model.pt to model.1.pt and so on."""
+    """Make the folder; rename what an earlier run left in it, model.pt to model.1.pt and so on."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         n = next(n for n in itertools.count(1) if not any(out.glob(f"*.{n}.*")))
@@ -1396,14 +1400,14 @@ def prepare_folder(out):
 
 
 def read_checkpoint(out):
-    """The content of model.pt in a folder. Raises UserError if there is none, or it is damaged or foreign."""
+    """The content of model.pt in a folder. Raises UserError if it is missing, damaged or not ours."""
     path = Path(out) / "model.pt"
     if not path.exists():
         raise UserError(f"no checkpoint: {path} does not exist; train a model first")
     try:
-        with zipfile.ZipFile(path):  # anything else would make torch warn
+        with zipfile.ZipFile(path):  # on any other file torch would print warnings
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; take another -o"
+        problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; choose another -o"
         if checkpoint["format"] == FORMAT:
             config = Config(**checkpoint["config"])
             return {name: checkpoint[name] for name in CONTENT} | {"config": config}
@@ -1413,7 +1417,7 @@ def read_checkpoint(out):
 
 
 def check_same(values, config):
-    """UserError if a flag contradicts the settings of an earlier run. (None: the type does not use it.)"""
+    """Raises UserError if a flag contradicts the settings of an earlier run. (None: not used by the type.)"""
     for name, value in values.items():
         known = getattr(config, name)
         if known not in (None, value):
@@ -1430,16 +1434,16 @@ def parse_arguments(argv):
                     epilog="The defaults of a type are in the table DEFAULTS of makemore.py.")
     group = parser.add_argument_group("files and what to do")
     add, either = group.add_argument, group.add_mutually_exclusive_group().add_argument
-    add("-i", "--input-file", metavar="FILE", help=f"words, one a line (default: {DEFAULT_WORDS})")
-    add("-o", "--work-dir", metavar="DIR", default=DEFAULT_OUT, help=f"its folder (default: {DEFAULT_OUT})")
+    add("-i", "--input-file", metavar="FILE", help=f"words, one per line (default: {DEFAULT_WORDS})")
+    add("-o", "--work-dir", metavar="DIR", default=DEFAULT_OUT, help=f"run folder (default: {DEFAULT_OUT})")
     add("--type", choices=[*MODELS, "all"], metavar="TYPE",
         help=f"{', '.join(MODELS)} (default: transformer); all: every type, one table")
-    either("--resume", action="store_true", help="go on with the run in the folder")
-    either("--sample-only", action="store_true", help="only sample from the model in the folder")
-    add("--diagnose", action="store_true", help="look into the tanh layers: activations, gradients, updates")
-    add("--prompt", metavar="TEXT", default="", help="how the words begin")
+    either("--resume", action="store_true", help="continue the run in the folder")
+    either("--sample-only", action="store_true", help="do not train; sample from the model in the folder")
+    add("--diagnose", action="store_true", help="measure the tanh layers: activations, gradients, updates")
+    add("--prompt", metavar="TEXT", default="", help="beginning of every word")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
-    add("-n", "--num-workers", help=argparse.SUPPRESS)  # of the original makemore; there are no workers here
+    add("-n", "--num-workers", help=argparse.SUPPRESS)  # from Karpathy's makemore; ignored here
     add("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
     for title, numbers in (("settings", SETTINGS), ("sampling", SAMPLING)):
         add = parser.add_argument_group(title).add_argument
@@ -1463,7 +1467,7 @@ def execute(args):
     if args.sample_only:
         model, vocab = load(args.work_dir, pick_device(args.device))
         names, origin = generate(model, vocab, **{"num_samples": 20, "seed": seed} | sampling), {}
-        with contextlib.suppress(UserError):  # where the words are at hand, show which samples are among them
+        with contextlib.suppress(UserError):  # if the words are available, mark samples that are among them
             words = clean(read_words(args.input_file or checkpoint["source"]))
             if digest(words) == checkpoint["digest"]:
                 origin = {word: f"\tin {name}" for name, part in split(words).items() for word in part}
@@ -1483,7 +1487,7 @@ def execute(args):
 
 def main(argv=None):
     """The command line. Returns None, or the exit status of a failure."""
-    with contextlib.suppress(AttributeError):  # letters that the terminal lacks are no reason to stop
+    with contextlib.suppress(AttributeError):  # a character that the terminal lacks must not stop us
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         execute(parse_arguments(argv))
@@ -1496,7 +1500,7 @@ def main(argv=None):
         return 141
     except KeyboardInterrupt:
         return 130
-    except SystemExit:  # --help and --version have printed what they know
+    except SystemExit:  # after --help and --version
         return None
 
 

@@ -188,7 +188,7 @@ def test_counts_are_interpolated_kneser_ney():
             assert q[char].item() == pytest.approx(kneser_ney(text.tolist(), context, char), abs=1e-5)
 
 
-def test_counts_that_are_asked_in_training_do_not_know_the_part_they_are_asked_about():
+def test_the_counts_used_in_training_have_not_seen_the_part_that_they_predict():
     text = np.concatenate([np.random.default_rng(0).integers(3, size=3200)])
     text[1000:1007] = 3  # a letter of one part alone
     counts = gpt.Counts.count(text, 4)

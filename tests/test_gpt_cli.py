@@ -139,7 +139,7 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_ends_with_the_weights_of_one_that_w
     stopped = checkpoint()["progress"]["step"]
     assert 0 < stopped < 700
     said = capfd.readouterr().out
-    assert f"stopped after step {stopped}; all is saved; the same command with --resume goes on" in said
+    assert f"stopped after step {stopped}; everything is saved; to continue, add --resume to the command" in said
     assert not gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"])
     assert checkpoint()["progress"]["step"] == 700
     assert same_weights("whole", "out/gpt")
@@ -254,7 +254,7 @@ def test_a_directory_is_no_text(capsys):
     (["--sample-only"], "no checkpoint: out/gpt/model.pt does not exist"),
     (["--init-from", "nowhere"], "no checkpoint: nowhere/model.pt does not exist"),
     (["--resume", "--sample-only"], "not allowed with argument"),
-    (["--init-from", "gpt2-medium"], "OpenAI's gpt2 has weights of another kind"),
+    (["--init-from", "gpt2-medium"], "OpenAI's gpt2 is a different model"),
     (["--attention", "text"], "--attention needs --sample-only"),
     (["--seed", "-1"], "--seed must be from 0 to 4294967295, not -1"),
     (["--seed", str(2**64)], "--seed must be from 0 to 4294967295"),
@@ -273,7 +273,7 @@ def test_what_contradicts_a_checkpoint_is_refused(capsys):
     said = refused(capsys, "--resume", "--n-layer", "2")
     assert "--n-layer 2 contradicts the run in the folder, which has 1" in said
     said = refused(capsys, "--resume", "--max-steps", "7")
-    assert "--max-steps 7 is the total, and the run is at step 8" in said
+    assert "--max-steps 7 is the total, but the run is at step 8" in said
     assert "--max-steps must be from 1 to 1000000000, not 0" in refused(capsys, "--resume", "--max-steps", "0")
     assert "--n-embd 32 contradicts" in refused(capsys, "--sample-only", "--n-embd", "32")
     said = refused(capsys, "--init-from", "out/gpt", "-i", "text.txt", "--block-size", "8")
@@ -301,8 +301,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_the_last_good_checkpoint_sta
     monkeypatch.setattr(gpt, "schedule", lambda step, config: math.nan if step == 5 else 1.0)  # breaks the weights
     assert train(steps=40) == 1
     said = capsys.readouterr().err
-    assert re.fullmatch(r"gpt: training diverged at step \d+: the loss is not finite; the last good checkpoint is kept "
-                        r"in out/gpt; try a smaller --learning-rate\n", said)
+    assert re.fullmatch(r"gpt: training diverged at step \d+: the loss or a weight is not finite; the last good "
+                        r"checkpoint is in out/gpt; try a smaller --learning-rate\n", said)
     assert all(weight.isfinite().all() for weight in checkpoint()["model"].values())
 
 
@@ -369,7 +369,7 @@ def test_ctrl_c_in_the_last_evaluation_is_not_swallowed(monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(gpt, "Run", Pressed)
         assert train() == 130
-    assert "stopped after step 8; all is saved" in capsys.readouterr().out
+    assert "stopped after step 8; everything is saved" in capsys.readouterr().out
     assert not gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"])
 
 
@@ -443,7 +443,7 @@ def test_two_processes_train_as_one_with_the_whole_batch(capsys):
     assert not torch.equal(one["model"]["embed.weight"], checkpoint("one1")["model"]["embed.weight"])
     capsys.readouterr()
     assert gpt.main(["--resume", "-o", "two5", "--device", "cpu", "--max-steps", "9"]) == 2
-    assert "the run has 2 process(es), here are 1" in capsys.readouterr().err
+    assert "the run has 2 process(es), not 1" in capsys.readouterr().err
 
 
 def start_long_run_of_two():

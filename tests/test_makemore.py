@@ -890,7 +890,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_the_resumed_run_is_exact():
     assert "Traceback" not in err
     last = out.strip().splitlines()[-1]
     reached = saved("stopped")["progress"]["step"]
-    assert f"stopped after step {reached}; all is saved; the same command with --resume goes on" in last
+    assert f"stopped after step {reached}; everything is saved; to continue, add --resume to the command" in last
     assert 0 < reached < 320
     assert not go(*arguments, "-o", "stopped", "--resume")
     assert not go(*arguments, "-o", "whole")
@@ -955,7 +955,7 @@ def test_a_disk_that_is_full_ends_the_run_with_the_old_checkpoint_kept(trained, 
 
 
 @pytest.mark.parametrize("name", ["mlp", "ninja"])
-def test_a_loss_that_is_no_number_ends_the_run_with_the_last_good_checkpoint_kept(name, capsys):
+def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_checkpoint_kept(name, capsys):
     status = mm.main(["-i", "words.txt", "--type", name, "--max-steps", "400", "-l", "1e9", *TINY])
     err = capsys.readouterr().err
     assert status == 1
@@ -1055,7 +1055,7 @@ def test_flags_that_contradict_the_checkpoint_are_refused(trained, capsys):
     for flag, value in (("--n-embd", 9), ("--n-embd2", 9), ("--block-size", 4), ("-b", 9), ("-l", 0.5),
                         ("-w", 0.5), ("--seed", 8)):
         refuse(capsys, ["--resume", flag, value], value)
-    refuse(capsys, ["--resume", "--max-steps", "3"], "--max-steps 3 is the total, and the run is at step 6")
+    refuse(capsys, ["--resume", "--max-steps", "3"], "--max-steps 3 is the total, but the run is at step 6")
     refuse(capsys, ["--sample-only", "--n-embd", 9], "--n-embd")
     refuse(capsys, ["--sample-only", "--type", "all"], "--type all contradicts the run in the folder, which has mlp")
 
@@ -1091,7 +1091,7 @@ def test_a_resumed_run_takes_the_number_of_threads_it_was_started_with(trained):
 def test_a_prompt_with_characters_that_the_model_never_saw_is_refused(trained, capsys):
     trained("mlp")
     refuse(capsys, ["--sample-only", "--prompt", "abx"], "x", "it knows abcde")
-    refuse(capsys, ["--sample-only", "--prompt", "a\nb"], "it knows abcde")
+    refuse(capsys, ["--sample-only", "--prompt", "a\nb"], "one line", "the model knows abcde")
     refuse(capsys, ["--sample-only", "--prompt", "é🐍\udcff"], "it knows abcde")
     refuse(capsys, ["--resume", "--prompt", "A"], "'A'")
     refuse(capsys, ["-i", "words.txt", "--prompt", "A"], "'A'")
@@ -1210,7 +1210,7 @@ def test_words_above_64_characters_are_left_out_with_a_warning(capsys):
     assert not mm.main(["-i", "long.txt", "--type", "ngram"])
     out, _ = capsys.readouterr()
     assert "61 words" in out
-    assert "2 words above 64 characters" in out
+    assert "2 words of more than 64 characters" in out
     assert saved("out/makemore")["digest"] == mm.digest([*WORDS, "b" * 64])
 
 
