@@ -87,7 +87,7 @@ DEFAULTS = {
 SAMPLING = {
     "num_samples": (1, 10**6, "how many texts (default: 1)"),
     "max_new_tokens": (1, 10**9, "characters of a text (default: 500)"),
-    "temperature": (0, 1e9, "0: always the most likely one; 1: as learned (default: 0.8)"),
+    "temperature": (0, 1e9, "0: always the most likely one; 1: as learned (default: 0.6)"),
     "top_k": (1, 10**6, "draw from the N most likely characters only (default: all)"),
 }
 SETTINGS = {field.name: field.metadata["number"] for field in dataclasses.fields(Config) if field.metadata}
@@ -735,7 +735,7 @@ def draw(logits, temperature, top_k, generator):
 
 
 @torch.inference_mode()
-def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.8, top_k=None,
+def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.6, top_k=None,
              seed=None, stream=None, cached=True):
     """A list of `num_samples` texts: the prompt and `max_new_tokens` more characters, sampled one by one.
 
