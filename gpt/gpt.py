@@ -88,7 +88,7 @@ DEFAULTS = {
 SAMPLING = {
     "num_samples": (1, 10**6, "how many texts (default: 1)"),
     "max_new_tokens": (1, 10**9, "characters of a text (default: 500)"),
-    "temperature": (0, 1e9, "0: always the most likely one; 1: as learned (default: 0.8)"),
+    "temperature": (0, 1e9, "0: always the most likely one; 1: as learned (default: 0.6)"),
     "top_k": (1, 10**6, "draw from the N most likely characters only (default: all)"),
 }
 SETTINGS = {field.name: field.metadata["number"] for field in dataclasses.fields(Config) if field.metadata}
@@ -274,14 +274,18 @@ class Counts:
         tokens, n = tokens[: cls.ENOUGH].astype(np.int64), cls.longest(V)
         padded = np.concatenate([np.zeros(n, np.int64), tokens])
         groups = sum(padded[i : i + len(tokens)] * V ** (n - i) for i in range(n + 1))
-        parts = np.arange(len(tokens)) * cls.PARTS * cls.PIECES // len(tokens) % cls.PARTS
+        parts = cls.part_of(np.arange(len(tokens)), len(tokens))
         tables = [groups[parts != k] + k * V ** (n + 1) for k in range(cls.PARTS + 1)]
         return cls(V, *np.unique(np.concatenate(tables), return_counts=True), len(tokens))
 
+    @classmethod
+    def part_of(cls, positions, size):
+        """The part, 0 to PARTS - 1, to which each of these positions of a text of so many letters belongs."""
+        return positions * cls.PARTS * cls.PIECES // size % cls.PARTS
+
     def table_without(self, positions):
         """For each of these positions of the text, the table that leaves it out."""
-        part = positions * self.PARTS * self.PIECES // self.size % self.PARTS
-        return np.where(positions < self.size, part, self.PARTS)
+        return np.where(positions < self.size, self.part_of(positions, self.size), self.PARTS)
 
     def whole(self):
         """The groups and counts of the last table, the only one that a trained model needs."""
@@ -736,7 +740,7 @@ def draw(logits, temperature, top_k, generator):
 
 
 @torch.inference_mode()
-def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.8, top_k=None,
+def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.6, top_k=None,
              seed=None, stream=None, cached=True):
     """A list of `num_samples` texts: the prompt and `max_new_tokens` more characters, sampled one by one.
 
@@ -953,19 +957,19 @@ class Run:
 
     def look(self):
         """Evaluate, keep the best weights, save, report; every fourth time, print a sample too."""
-        last = self.log[-1][0] if self.log else 0
-        if self.log and last == self.step:
+        if self.log and self.log[-1][0] == self.step:
             return  # this step was evaluated before the resume
-        validation, batches = self.evaluate(), self.losses[last:]
-        training = sum(batches) / len(batches) if batches else math.nan  # the mean since the last evaluation
+        validation = self.evaluate()
+        batches = self.losses[self.log[-1][0] :] if self.log else []  # since the last evaluation
+        training = sum(batches) / len(batches) if batches else math.nan
         self.check_finite(validation)
         self.log.append((self.step, self.seconds, training, validation))
         if validation < self.best_loss:
             self.best_step, self.best_loss = self.step, validation
             self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
         self.save()
-        batches = f", batches {training:.4f}" * bool(batches)
-        print(self.status(f"validation {validation:.4f}{batches}"), flush=True)
+        of_batches = f", batches {training:.4f}" if batches else ""
+        print(self.status(f"validation {validation:.4f}{of_batches}"), flush=True)
         if self.step % (4 * self.config.eval_interval) == 0 and self.step not in (0, self.end):
             self.sample(self.step)
 

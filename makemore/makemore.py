@@ -1311,19 +1311,19 @@ class Run:
 
     def look(self):
         """Evaluate, keep the best weights, save, report; every fourth time, print a sample too."""
-        last = self.log[-1][0] if self.log else 0
-        if self.log and last == self.step:
+        if self.log and self.log[-1][0] == self.step:
             return  # this step was evaluated before the resume
-        validation, batches = self.evaluate(), self.losses[last:]
-        training = sum(batches) / len(batches) if batches else math.nan  # the mean since the last evaluation
+        validation = self.evaluate()
+        batches = self.losses[self.log[-1][0] :] if self.log else []  # since the last evaluation
+        training = sum(batches) / len(batches) if batches else math.nan
         self.check_finite(validation)
         self.log.append((self.step, self.seconds, training, validation))
         if validation < self.best_loss:
             self.best_step, self.best_loss = self.step, validation
             self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
         self.save()
-        batches = f", batches {training:.4f}" * bool(batches)
-        print(self.status(f"validation {validation:.4f}{batches}"), flush=True)
+        of_batches = f", batches {training:.4f}" if batches else ""
+        print(self.status(f"validation {validation:.4f}{of_batches}"), flush=True)
         if self.step % (4 * self.config.eval_interval) == 0 and self.step not in (0, self.end):
             self.sample(self.step)
 
