@@ -25,7 +25,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = {"gpt": 300, "makemore": 1000}  # of the run without the edit
-TRIAL_STEPS = {"gpt": 40, "makemore": 200}  # to measure how long a step takes
+TRIAL_STEPS = {"gpt": 20, "makemore": 200}  # to measure how long a step takes
 TRIALS = 2  # of each side, in turns
 FIRST_SEED = 3407
 
