@@ -783,11 +783,11 @@ def print_texts(model, vocab, num_samples=1, prompt="", **sampling):
 # Pictures
 
 
-def new_figure(width, height):
+def new_figure(width, height, layout=None):
     """An empty figure, in inches. It does not use pyplot, so it leaves a notebook's own plots alone."""
     from matplotlib.figure import Figure  # imported here because it takes a second
 
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+    return Figure(figsize=(width, height), dpi=120, layout=layout)
 
 
 def save_figure(figure, path):
@@ -802,7 +802,7 @@ def save_figure(figure, path):
 def draw_losses(losses, log, path):
     """Draw the loss of every batch (faint), its running mean, and the validation loss from a Run's log."""
     figure = new_figure(8, 5)
-    ax = figure.subplots()
+    ax = figure.add_axes((0.08, 0.1, 0.9, 0.88))
     width = 1 + len(losses) // 50
     mean = np.convolve(losses or [math.nan], np.ones(width) / width, mode="valid")
     ax.plot(losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
@@ -810,8 +810,8 @@ def draw_losses(losses, log, path):
     steps, _, _, validation = zip(*log)
     best = min(validation)
     ax.plot(steps, validation, ".-", color="tab:orange", label=f"validation, {best:.4f} at best")
-    lowest = min(best, *losses[-100:])
-    ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(lowest - 0.1, best + 1.2))
+    ylim = min(best, *losses[-100:]) - 0.1, max(validation) + 0.2
+    ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=ylim)
     ax.grid(alpha=0.3)
     ax.legend(loc="upper right")
     save_figure(figure, path)
@@ -827,7 +827,7 @@ def draw_attention(model, vocab, text, path):
     log_q = model.counts.log_probs(F.pad(tokens, (model.counts.n, 0)).numpy())
     x = model.vectors(tokens.to(device_of(model)), log_q.to(device_of(model)))
     side = max(3, 0.14 * len(text))  # inches
-    figure = new_figure(side * heads, side * layers + 0.5)
+    figure = new_figure(side * heads, side * layers + 0.5, "constrained")
     axes = figure.subplots(layers, heads, squeeze=False)
     labels = [{"\n": "\u21b5", " ": "\u2423"}.get(char, char) for char in text]
     for layer, block in enumerate(model.blocks):
