@@ -79,6 +79,7 @@ class Config:
         return ", ".join(f"{flag(name)[2:]} {value}" for name, value in vars(self).items())
 
 
+# Try: a batch of 4 with a context of 512. Try: 4 heads.
 DEFAULTS = {
     #       steps batch  rate  context layers heads channels dropout
     "cpu":  (1500,    2, 0.01,    1024,     2,    2,     128,    0.0),
@@ -87,7 +88,7 @@ DEFAULTS = {
 SAMPLING = {
     "num_samples": (1, 10**6, "how many texts (default: 1)"),
     "max_new_tokens": (1, 10**9, "characters of a text (default: 500)"),
-    "temperature": (0, 1e9, "0: always the most likely one; 1: as learned (default: 0.8)"),
+    "temperature": (0, 1e9, "0: always the most likely one; 1: as learned (default: 0.6)"),
     "top_k": (1, 10**6, "draw from the N most likely characters only (default: all)"),
 }
 SETTINGS = {field.name: field.metadata["number"] for field in dataclasses.fields(Config) if field.metadata}
@@ -245,6 +246,7 @@ class Counts:
     only windows that start there. One more table counts the whole text, for validation and sampling.
     """
 
+    # Try: counts of 4 letters, LONGEST = 4.
     PARTS, PIECES, LONGEST, DISCOUNT = 8, 4, 6, 0.9  # a part is PIECES pieces, spread over the text
     ENOUGH = 4_000_000  # characters; the rest of a longer text is not counted
 
@@ -272,14 +274,18 @@ class Counts:
         tokens, n = tokens[: cls.ENOUGH].astype(np.int64), cls.longest(V)
         padded = np.concatenate([np.zeros(n, np.int64), tokens])
         groups = sum(padded[i : i + len(tokens)] * V ** (n - i) for i in range(n + 1))
-        parts = np.arange(len(tokens)) * cls.PARTS * cls.PIECES // len(tokens) % cls.PARTS
+        parts = cls.part_of(np.arange(len(tokens)), len(tokens))
         tables = [groups[parts != k] + k * V ** (n + 1) for k in range(cls.PARTS + 1)]
         return cls(V, *np.unique(np.concatenate(tables), return_counts=True), len(tokens))
 
+    @classmethod
+    def part_of(cls, positions, size):
+        """The part, 0 to PARTS - 1, to which each of these positions of a text of so many letters belongs."""
+        return positions * cls.PARTS * cls.PIECES // size % cls.PARTS
+
     def table_without(self, positions):
         """For each of these positions of the text, the table that leaves it out."""
-        part = positions * self.PARTS * self.PIECES // self.size % self.PARTS
-        return np.where(positions < self.size, part, self.PARTS)
+        return np.where(positions < self.size, self.part_of(positions, self.size), self.PARTS)
 
     def whole(self):
         """The groups and counts of the last table, the only one that a trained model needs."""
@@ -392,6 +398,7 @@ class Block(nn.Module):
 
     def forward(self, x, start=0, cache=None):
         x = x + self.drop(self.attn(norm(x), start, cache))
+        # Try: SwiGLU (Shazeer 2020): F.silu(a) * b, where a and b are the halves of what self.up gives.
         return x + self.drop(self.down(F.relu(self.up(norm(x))).square()))  # (6) squared ReLU
 
 
@@ -445,6 +452,7 @@ class GPT(nn.Module):
         self.head = nn.Linear(C, V, bias=False)
         self.weight = nn.Parameter(torch.ones(()))  # of the counts in the output
         self.copy = Copy()
+        # Try: without "proj.weight", "down.weight".
         for name, p in self.named_parameters():
             if name.endswith(("proj.weight", "down.weight", "head.weight")):
                 nn.init.zeros_(p)  # at first the transformer adds nothing to counts and copies
@@ -570,6 +578,7 @@ def training_batch(tokens, config, step, team, counts):
     first = (step * team.size + team.rank) * config.batch_size
     starts = [epoch_starts(config.seed, i // count, len(tokens), config.block_size)[i % count]
               for i in range(first, first + config.batch_size)]
+    # Try: held_out=False: what the counts say of a text that they know is too good to be true elsewhere.
     return windows(tokens, np.array(starts), config.block_size, counts, held_out=True)
 
 
@@ -731,7 +740,7 @@ def draw(logits, temperature, top_k, generator):
 
 
 @torch.inference_mode()
-def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.8, top_k=None,
+def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.6, top_k=None,
              seed=None, stream=None, cached=True):
     """A list of `num_samples` texts: the prompt and `max_new_tokens` more characters, sampled one by one.
 
@@ -774,11 +783,11 @@ def print_texts(model, vocab, num_samples=1, prompt="", **sampling):
 # Pictures
 
 
-def new_figure(width, height):
+def new_figure(width, height, layout=None):
     """An empty figure, in inches. It does not use pyplot, so it leaves a notebook's own plots alone."""
     from matplotlib.figure import Figure  # imported here because it takes a second
 
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+    return Figure(figsize=(width, height), dpi=120, layout=layout)
 
 
 def save_figure(figure, path):
@@ -793,7 +802,7 @@ def save_figure(figure, path):
 def draw_losses(losses, log, path):
     """Draw the loss of every batch (faint), its running mean, and the validation loss from a Run's log."""
     figure = new_figure(8, 5)
-    ax = figure.subplots()
+    ax = figure.add_axes((0.08, 0.1, 0.9, 0.88))
     width = 1 + len(losses) // 50
     mean = np.convolve(losses or [math.nan], np.ones(width) / width, mode="valid")
     ax.plot(losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
@@ -801,8 +810,8 @@ def draw_losses(losses, log, path):
     steps, _, _, validation = zip(*log)
     best = min(validation)
     ax.plot(steps, validation, ".-", color="tab:orange", label=f"validation, {best:.4f} at best")
-    lowest = min(best, *losses[-100:])
-    ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(lowest - 0.1, best + 1.2))
+    ylim = min(best, *losses[-100:]) - 0.1, max(validation) + 0.2
+    ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=ylim)
     ax.grid(alpha=0.3)
     ax.legend(loc="upper right")
     save_figure(figure, path)
@@ -818,7 +827,7 @@ def draw_attention(model, vocab, text, path):
     log_q = model.counts.log_probs(F.pad(tokens, (model.counts.n, 0)).numpy())
     x = model.vectors(tokens.to(device_of(model)), log_q.to(device_of(model)))
     side = max(3, 0.14 * len(text))  # inches
-    figure = new_figure(side * heads, side * layers + 0.5)
+    figure = new_figure(side * heads, side * layers + 0.5, "constrained")
     axes = figure.subplots(layers, heads, squeeze=False)
     labels = [{"\n": "\u21b5", " ": "\u2423"}.get(char, char) for char in text]
     for layer, block in enumerate(model.blocks):
@@ -948,19 +957,19 @@ class Run:
 
     def look(self):
         """Evaluate, keep the best weights, save, report; every fourth time, print a sample too."""
-        last = self.log[-1][0] if self.log else 0
-        if self.log and last == self.step:
+        if self.log and self.log[-1][0] == self.step:
             return  # this step was evaluated before the resume
-        validation, batches = self.evaluate(), self.losses[last:]
-        training = sum(batches) / len(batches) if batches else math.nan  # the mean since the last evaluation
+        validation = self.evaluate()
+        batches = self.losses[self.log[-1][0] :] if self.log else []  # since the last evaluation
+        training = sum(batches) / len(batches) if batches else math.nan
         self.check_finite(validation)
         self.log.append((self.step, self.seconds, training, validation))
         if validation < self.best_loss:
             self.best_step, self.best_loss = self.step, validation
             self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
         self.save()
-        batches = f", batches {training:.4f}" * bool(batches)
-        print(self.status(f"validation {validation:.4f}{batches}"), flush=True)
+        of_batches = f", batches {training:.4f}" if batches else ""
+        print(self.status(f"validation {validation:.4f}{of_batches}"), flush=True)
         if self.step % (4 * self.config.eval_interval) == 0 and self.step not in (0, self.end):
             self.sample(self.step)
 

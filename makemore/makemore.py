@@ -1088,11 +1088,11 @@ def print_words(names, data):
 # Pictures
 
 
-def new_figure(width, height):
+def new_figure(width, height, layout=None):
     """An empty figure, in inches. It does not use pyplot, so it leaves a notebook's own plots alone."""
     from matplotlib.figure import Figure  # imported here because it takes a second
 
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+    return Figure(figsize=(width, height), dpi=120, layout=layout)
 
 
 def save_figure(figure, path):
@@ -1107,7 +1107,7 @@ def save_figure(figure, path):
 def draw_losses(runs, path):
     """`runs`: {type: Run}. Draw the validation losses; with a single run, also the batches and their mean."""
     figure = new_figure(8, 5)
-    ax = figure.subplots()
+    ax = figure.add_axes((0.08, 0.1, 0.9, 0.88))
     best = min(run.best_loss for run in runs.values())
     for name, run in runs.items():
         if len(runs) == 1 and run.losses:
@@ -1132,7 +1132,7 @@ def draw_pairs(model, vocab, training, path):
     if isinstance(model, Bigram):
         pairs = pairs.sum(1, keepdim=True) * model.table.weight.detach().cpu().double().softmax(1)
     shown = pairs.sum(1).argsort(descending=True)[:40].sort().values.tolist()  # forty stay readable
-    figure = new_figure(11, 11)
+    figure = new_figure(11, 11, "constrained")
     ax = figure.subplots()
     ax.imshow(pairs[shown][:, shown].sqrt(), cmap="Blues")
     for (i, a), (j, b) in itertools.product(enumerate(shown), repeat=2):
@@ -1150,7 +1150,7 @@ def draw_letters(model, vocab, path):
     centred = F.pad(weight - weight.mean(0), (0, 1))  # (zeros, in case a vector has one number)
     _, sizes, axes = torch.linalg.svd(centred, full_matrices=False)  # rows of `axes`: principal components
     share = 100 * sizes**2 / (sizes**2).sum()
-    figure = new_figure(7, 7)
+    figure = new_figure(7, 7, "constrained")
     ax = figure.subplots()
     points = (centred @ axes[:2].T).numpy()
     ax.scatter(points[:, 0], points[:, 1], s=200, color="lightblue")
@@ -1194,7 +1194,7 @@ class Diagnosis:
 
     def finish(self, path):
         """Print the numbers and draw them."""
-        figure = new_figure(10, 9)
+        figure = new_figure(10, 9, "constrained")
         axes = figure.subplot_mosaic([[0, 1], [2, 3], ["updates", "updates"]])
         for column, (when, layers) in enumerate(self.looks.items()):
             print(f"diagnosis {when}:")
@@ -1311,19 +1311,19 @@ class Run:
 
     def look(self):
         """Evaluate, keep the best weights, save, report; every fourth time, print a sample too."""
-        last = self.log[-1][0] if self.log else 0
-        if self.log and last == self.step:
+        if self.log and self.log[-1][0] == self.step:
             return  # this step was evaluated before the resume
-        validation, batches = self.evaluate(), self.losses[last:]
-        training = sum(batches) / len(batches) if batches else math.nan  # the mean since the last evaluation
+        validation = self.evaluate()
+        batches = self.losses[self.log[-1][0] :] if self.log else []  # since the last evaluation
+        training = sum(batches) / len(batches) if batches else math.nan
         self.check_finite(validation)
         self.log.append((self.step, self.seconds, training, validation))
         if validation < self.best_loss:
             self.best_step, self.best_loss = self.step, validation
             self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
         self.save()
-        batches = f", batches {training:.4f}" * bool(batches)
-        print(self.status(f"validation {validation:.4f}{batches}"), flush=True)
+        of_batches = f", batches {training:.4f}" if batches else ""
+        print(self.status(f"validation {validation:.4f}{of_batches}"), flush=True)
         if self.step % (4 * self.config.eval_interval) == 0 and self.step not in (0, self.end):
             self.sample(self.step)
 

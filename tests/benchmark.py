@@ -1,4 +1,7 @@
-"""Measure what the README says: `python tests/benchmark.py micrograd`, `... makemore`, `... gpt`, `... exercises`.
+"""Measure what the README says: `python tests/benchmark.py NAME`, micrograd, makemore, gpt or exercises.
+
+`gpt --ledger` and `makemore --ledger` measure every departure and every line to try, see
+tests/ledger.py. `--help` after a name shows what else there is.
 
 Figures of speed and memory, never asserted: they belong to a machine. Leave the machine alone while it runs.
 """

@@ -1,12 +1,18 @@
-"""The figures of makemore: python tests/benchmark.py makemore [--rival FILE] [--quick]
+"""Figures of makemore. Let the machine do nothing else.
 
---rival: Karpathy's makemore.py, downloaded by you; its models are then timed in turn with ours,
-         same sizes, same batch.
---quick: without the two long trainings (about six minutes) that end the run.
+    python tests/benchmark.py makemore                speed, handling, the default run beside a textbook one
+    python tests/benchmark.py makemore --rival FILE   and the speed of Karpathy's makemore.py, a file of yours
+    python tests/benchmark.py makemore --quick        without the two long trainings (about six minutes)
+    python tests/benchmark.py makemore --ledger       what each line to try does: tests/ledger.py
+
+Speed is timed loop to loop, in turns: the batch, the loss, its gradient, the update; the same sizes, the same
+batch of 32 words. Karpathy's file reads its words without loader processes (`--num-workers 0`), its best
+setting: with its default of four it takes twice as long on two cores.
 """
 import argparse
 import importlib.util
 import io
+import itertools
 import statistics
 import subprocess
 import sys
@@ -19,6 +25,8 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+import ledger
 
 
 def load_file(name, path):
@@ -33,40 +41,47 @@ makemore = load_file("makemore", ROOT / "makemore" / "makemore.py")
 TYPES = ("bigram", "mlp", "rnn", "gru", "bow", "transformer")
 
 
-def our_step(name, data, muon=False):
-    """A function that makes a training step of batch 32 at Karpathy's default sizes, with AdamW as there."""
+def our_step(name, data, optimizer):
+    """A function that makes a training step of batch 32 at Karpathy's default sizes."""
     sizes = {"n_layer": 4, "n_head": 4, "n_embd": 64, "n_embd2": 64, "dropout": 0.0, "batch_size": 32}
     config = makemore.configure(name, **sizes, **({} if name == "bigram" else {"block_size": 16}))
     config.vocab_size = 27
     model = makemore.MODELS[name](config)
     optimizers = makemore.make_optimizers(model, config)
-    if not muon:
-        optimizers = [
-            torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
-        ]
-    steps = iter(range(10**9))
+    if optimizer == "AdamW":
+        optimizers = [torch.optim.AdamW(model.parameters(), lr=5e-4, betas=(0.9, 0.99), fused=True)]
+    steps = itertools.count()
 
     def step():
         x, y = data.training_batch(next(steps), config.batch_size, 0)
         loss = makemore.loss_of(model(x), y)
         model.zero_grad()
         loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
+        for each in optimizers:
+            each.step()
         return loss.item()
 
     return step
 
 
-def their_step(rival, name, dataset):
-    """The same for Karpathy's file, its own data loader with its default of four workers."""
+def load_rival(path):
+    """Karpathy's file as a module; the loop does without its TensorBoard."""
+    sys.modules.setdefault("torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=None))
+    return load_file("rival", path)
+
+
+def their_step(rival, name, words):
+    """The same for Karpathy's file: its model, its loader without processes, its optimizer."""
+    dataset = rival.CharDataset(words, sorted(set("".join(words))), 15)
     config = rival.ModelConfig(vocab_size=27, block_size=16, n_layer=4, n_head=4, n_embd=64, n_embd2=64)
     classes = {"bigram": "Bigram", "mlp": "MLP", "bow": "BoW", "transformer": "Transformer"}
-    model = (
-        rival.RNN(config, cell_type=name) if name in ("rnn", "gru") else getattr(rival, classes[name])(config)
-    )
+    with redirect_stdout(io.StringIO()):  # it prints its number of parameters
+        if name in ("rnn", "gru"):
+            model = rival.RNN(config, cell_type=name)
+        else:
+            model = getattr(rival, classes[name])(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.01, betas=(0.9, 0.99), eps=1e-8)
-    batches = rival.InfiniteDataLoader(dataset, batch_size=32, pin_memory=False, num_workers=4)
+    batches = rival.InfiniteDataLoader(dataset, batch_size=32, pin_memory=False, num_workers=0)
 
     def step():
         x, y = batches.next()
@@ -89,36 +104,26 @@ def milliseconds(step, count):
 
 
 def speed(words, rival_path):
-    parts, vocab = makemore.split(words), makemore.Vocab("".join(words))
-    data = makemore.Words(parts["training"], vocab)
-    rival = None
-    if rival_path:
-        sys.modules.setdefault("torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=None))
-        with redirect_stdout(io.StringIO()):
-            rival = load_file("rival", rival_path)
-            dataset = rival.CharDataset(parts["training"], sorted(set("".join(words))), 15)
-    print("milliseconds a training step, batch of 32 words, median of 300 steps in 3 turns")
-    print(f"{'type':12} {'ours':>7}" + (f" {'theirs':>7} {'ratio':>6}" if rival else ""))
-    for name in TYPES:
-        ours = our_step(name, data)
-        with redirect_stdout(io.StringIO()):
-            theirs = their_step(rival, name, dataset) if rival else None
-        milliseconds(ours, 20)
-        if theirs:
-            milliseconds(theirs, 20)
-        a, b = [], []
+    """A table: for each type our step and the rival's."""
+    training = makemore.split(words)["training"]
+    data = makemore.Words(training, makemore.Vocab("".join(words)))
+    rival = load_rival(rival_path) if rival_path else None
+    print("milliseconds a training step, batch of 32 words, loop to loop, median of 300 steps in 3 turns\n")
+    print("| type | our optimizer | ours |" + " Karpathy's optimizer | Karpathy's | ratio |" * bool(rival))
+    print("|---|---|---:|" + "---|---:|---:|" * bool(rival))
+    for name, optimizer in [*((name, "AdamW") for name in TYPES), ("transformer", "Muon and AdamW")]:
+        steps = [our_step(name, data, optimizer)] + ([their_step(rival, name, training)] if rival else [])
+        times = [[] for _ in steps]
+        for step in steps:
+            milliseconds(step, 20)
         for _ in range(3):
-            a += milliseconds(ours, 100)
-            if theirs:
-                b += milliseconds(theirs, 100)
-        line = f"{name:12} {statistics.median(a):7.2f}"
-        if theirs:
-            line += f" {statistics.median(b):7.2f} {statistics.median(b) / statistics.median(a):5.1f}x"
-        print(line, flush=True)
-    ours = our_step("transformer", data, muon=True)
-    milliseconds(ours, 20)
-    print("transformer with Muon, as our default run has it: "
-          f"{statistics.median(milliseconds(ours, 200)):.2f}")  # fmt: skip
+            for step, some in zip(steps, times):
+                some += milliseconds(step, 100)
+        ours, *theirs = (statistics.median(some) for some in times)
+        print(f"| {name} | {optimizer} | {ours:.2f} |"
+              + "".join(f" AdamW | {other:.2f} | {other / ours:.1f} |" for other in theirs), flush=True)
+    print("\nAdamW is fused here and is not in Karpathy's file. Muon is for matrices of the blocks, as in "
+          "our default run.\n")
 
 
 def handling(words):
@@ -129,16 +134,18 @@ def handling(words):
     with tempfile.TemporaryDirectory() as folder:
         script = [sys.executable, "-u", str(ROOT / "makemore" / "makemore.py"), "-o", folder]
         start = time.perf_counter()
+        first = None
         run = subprocess.Popen([*script, "--max-steps", "300"], stdout=subprocess.PIPE, text=True)
         for line in run.stdout:
-            if line.startswith("step     0"):
-                print(f"first training line after {time.perf_counter() - start:.2f} s")
+            if line.startswith("step ") and first is None:
+                first = time.perf_counter() - start
         run.wait()
+        print(f"the first line of training after {first:.2f} s")
         start = time.perf_counter()
         command = [*script, "--sample-only", "--num-samples", "10000"]
         count = len(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
         print(f"{count:,} names sampled by a Transformer, with the program's start: "
-              f"{time.perf_counter() - start:.2f} s")  # fmt: skip
+              f"{time.perf_counter() - start:.2f} s")
 
 
 def textbook(words):
@@ -153,7 +160,7 @@ def textbook(words):
         if p.dim() == 2:
             deep = name.endswith(("proj.weight", "down.weight"))
             torch.nn.init.normal_(p, std=0.02 / (2 * config.n_layer) ** 0.5 if deep else 0.02)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.01, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, betas=(0.9, 0.99), fused=True)
     seconds = 0.0
     for _ in range(8000):
         start = time.perf_counter()
@@ -165,10 +172,10 @@ def textbook(words):
         seconds += time.perf_counter() - start
     target = makemore.evaluate(model, validation)[0]
     print(f"textbook transformer, 8,000 steps: validation {target:.4f} after {seconds:.0f} s of training",
-          flush=True)  # fmt: skip
+          flush=True)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         _, _, results = makemore.train(words, makemore.configure("transformer"), folder)
-    for step, ours, _, loss in results["progress"].log:
+    for step, ours, _, loss in results["run"].log:
         if loss <= target:
             print(f"ours: {loss:.4f} after {ours:.0f} s (step {step}): {seconds / ours:.1f} times as fast")
             break
@@ -176,11 +183,15 @@ def textbook(words):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--rival")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rival", metavar="FILE")
     parser.add_argument("--quick", action="store_true")
+    ledger.add_arguments(parser)
     args = parser.parse_args()
+    if args.ledger:
+        ledger.print_table("makemore", args.seeds, args.only, args.steps)
+        return
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     words = makemore.read_words("names.txt")
     speed(words, args.rival)
