@@ -834,7 +834,7 @@ def draw_attention(model, vocab, text, path):
         q, k, _ = block.attn.queries_keys_values(norm(x))
         for head, table in enumerate(attention_weights(q, k)[0]):
             ax = axes[layer][head]
-            ax.imshow(table.cpu().sqrt(), cmap="Blues", vmin=0, vmax=1)
+            ax.imshow(table.cpu().sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)
             ax.set_title(f"layer {layer + 1}, head {head + 1}")
             ax.set_xticks(range(len(text)), labels, fontsize=7, parse_math=False)
             ax.set_yticks(range(len(text)), labels, fontsize=7, parse_math=False)
@@ -1007,8 +1007,9 @@ class Run:
         if self.team.rank == 0:
             draw_losses(self.losses, self.log, self.out / "loss.png")
         if self.stopped or self.pressed:
+            given = "" if self.facts["source"] else ", text=text"  # they came from no file
             print(f"stopped after step {self.step}; everything is saved; to continue, add --resume to "
-                  f"the command (in Python: gpt.resume({str(self.out)!r}))")
+                  f"the command (in Python: gpt.resume({str(self.out)!r}{given}))")
             raise KeyboardInterrupt
         self.model.load_state_dict(self.best)
         self.model.eval()

@@ -1134,7 +1134,7 @@ def draw_pairs(model, vocab, training, path):
     shown = pairs.sum(1).argsort(descending=True)[:40].sort().values.tolist()  # forty stay readable
     figure = new_figure(11, 11, "constrained")
     ax = figure.subplots()
-    ax.imshow(pairs[shown][:, shown].sqrt(), cmap="Blues")
+    ax.imshow(pairs[shown][:, shown].sqrt().numpy(), cmap="Blues")
     for (i, a), (j, b) in itertools.product(enumerate(shown), repeat=2):
         ax.text(j, i, f"{letters[a]}{letters[b]}\n{pairs[a, b]:.0f}", ha="center", va="center", fontsize=7,
                 color="white" if pairs[a, b] > pairs.max() / 4 else "black", parse_math=False)
@@ -1204,7 +1204,7 @@ class Diagnosis:
                 print(f"  {name:10} {share:5.2f} % saturated, {dead} dead units", end="")
                 for row, (kind, values) in enumerate(zip(("activations", "gradients"), tensors)):
                     print(f"; {kind}: mean {values.mean():+.1e}, std {values.std():.1e}", end="\n" * row)
-                    density, edges = torch.histogram(values, 100, density=True)
+                    density, edges = np.histogram(values.numpy(), 100, density=True)
                     axes[2 * row + column].plot(edges[:-1], density, label=f"{name}: std {values.std():.1e}")
                     axes[2 * row + column].set(title=f"{kind} {when}", ylabel="density")
         for name, ratios in zip(self.before, zip(*self.ratios)):
@@ -1358,8 +1358,9 @@ class Run:
         """Draw the losses; give the model its best weights or, after Ctrl-C, raise KeyboardInterrupt."""
         draw_losses({self.config.type: self}, self.out / "loss.png")
         if self.stopped:
+            given = "" if self.facts["source"] else ", words=words"  # they came from no file
             print(f"stopped after step {self.step}; everything is saved; to continue, add --resume to "
-                  f"the command (in Python: makemore.resume({str(self.out)!r}))")
+                  f"the command (in Python: makemore.resume({str(self.out)!r}{given}))")
             raise KeyboardInterrupt
         if self.diagnosis:
             self.diagnosis.measure()

@@ -111,7 +111,7 @@ def test_no_cell_shows_the_live_line(notebook):
 def test_an_interrupted_run_says_how_to_go_on_from_python(program, notebook):
     shown = notebook[f"{program} is interrupted"]
     assert shown["error"].startswith("KeyboardInterrupt")
-    assert re.search(rf"stopped after step \d+; .*in Python: {program}\.resume\('out/.* 2'",
+    assert re.search(rf"stopped after step \d+; .*in Python: {program}\.resume\('out/.* 2', (words=words|text=text)\)",
                      shown["printed"])
 
 

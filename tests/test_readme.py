@@ -6,6 +6,7 @@ forked from a process that has imported torch and matplotlib: to import them ten
 """
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,15 +36,10 @@ def shorten(line):
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """The files that git knows, with both lists cut short, in a folder of their own."""
-    folder = tmp_path_factory.mktemp("zero-to-hero")
-    known = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if known.returncode:
-        pytest.skip("not a git repository")
-    for name in known.stdout.split("\0")[:-1]:
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((ROOT / name).read_bytes())
+    """The repository without what git ignores, with both lists cut short, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("copy") / "zero-to-hero"
+    ignored = shutil.ignore_patterns(".*", "out", "build", "dist", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, folder, ignore=ignored)
     names, plays = folder / "data" / "names.txt", folder / "data" / "tinyshakespeare.txt"
     names.write_text("".join(names.read_text().splitlines(keepends=True)[::100]))
     plays.write_text(plays.read_text()[:20_000])
