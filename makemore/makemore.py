@@ -329,9 +329,9 @@ def contexts(x, n):
 # ------------------------------------------------------------------------------------------------------------
 # The models. Each is built from a Config and maps tokens x (B, T) to logits (B, T, V): the row at position t
 # scores the token after x[:, t] and depends on nothing to the right of t. `context` says how many tokens the
-# model looks back. Nothing else is needed: add such a class to MODELS and a row to DEFAULTS, and it trains.
-# "Try:" names a change and the validation loss that it gave, next to the loss without it ("unchanged"), in
-# one run each with --max-steps 1000.
+# model looks back. Nothing else is needed: a class of your own goes into MODELS, and the settings of another
+# type will do, `configure("mine", like="mlp")`.
+# "Try:" names a change and the validation loss that it gave, next to the loss without it ("unchanged").
 
 
 class NGram(nn.Module):
