@@ -189,7 +189,7 @@ def check_heads(solve):
         (stacked.reshape(2, 5, 12), "transpose(1, 2) before the heads are laid side by side"),
         (stacked, "lay the heads side by side: (B, T, C)"),
         (F.scaled_dot_product_attention(*each, is_causal=True).transpose(1, 2).reshape(2, 5, 12),
-         "the columns are queries, keys, values of C each, and within these the heads")])  # fmt: skip
+         "the columns are queries, keys, values of C each, and within these the heads")])
 
 
 def check_rotate(solve):
@@ -222,7 +222,7 @@ def check_sum_lines(solve):
     if got != expected:
         mistakes = {"37+48=85\n99+99=198\n5+7=12\n40+60=100\n": "the answer is written backwards",
                     expected[:-1]: "a newline stands behind the last line too",
-                    expected.replace("001", "1"): "a number loses its zeros: turn the text around"}  # fmt: skip
+                    expected.replace("001", "1"): "a number loses its zeros: turn the text around"}
         hint = f"; {mistakes[got]}" if isinstance(got, str) and got in mistakes else ""
         raise Wrong(f"the lines should be {expected!r}, but {got!r} came{hint}")
 
@@ -243,7 +243,7 @@ def check_answers_only(solve):
             following = chars[y[row, t]]
             for kind, kept in (("right", line and answer), ("no newline", line and answer and following != "\n"),
                                ("late", line and before), ("early", line and (answer or following == "=")),
-                               ("cut", answer)):  # fmt: skip
+                               ("cut", answer)):
                 if kept:
                     rows[kind][row, t] = y[row, t]
     given = y.clone()
@@ -254,7 +254,7 @@ def check_answers_only(solve):
         (rows["late"], "where x is '=', y is the first digit of the answer"),
         (rows["early"], "'=' belongs to the question"),
         (rows["cut"], "leave out what stands before the first newline: its question is cut off"),
-        (torch.where(rows["right"] < 0, y, -1), "the other way round")])  # fmt: skip
+        (torch.where(rows["right"] < 0, y, -1), "the other way round")])
 
 
 def check_finetuned(solve):
@@ -272,14 +272,14 @@ def check_finetuned(solve):
     plain, tuned = logs
     if plain[-1][0] != tuned[-1][0]:
         raise Wrong(f"both runs should have the same number of steps, but {plain[-1][0]} and {tuned[-1][0]} came; "
-                    "give both --max-steps")  # fmt: skip
+                    "give both --max-steps")
     if tuned[0][1] >= plain[0][1]:
         raise Wrong(f"the run with pretraining should begin below {plain[0][1]:.4f}, where the other began, but it "
                     f"began at {tuned[0][1]:.4f}; --init-from gives it the weights, and the run without comes first")
     plain, tuned = (min(loss for _, loss in log) for log in logs)
     if tuned >= plain:
         raise Wrong(f"pretraining should lower the loss, but it is {tuned:.4f} with it and {plain:.4f} without; "
-                    "did the run on the other plays go to its end?")  # fmt: skip
+                    "did the run on the other plays go to its end?")
     return f"validation loss {plain:.4f} without pretraining, {tuned:.4f} with it"
 
 

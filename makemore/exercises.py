@@ -256,7 +256,7 @@ BACKWARD = (
     "log_probs", "probs", "inverse_total", "total", "counts", "shifted", "largest", "logits", "h", "W2", "b2",
     "before_tanh", "gain", "bias", "normalized", "inverse_std", "var", "squared", "centred", "mean", "linear",
     "flat", "W1", "b1", "vectors", "C",
-)  # fmt: skip
+)
 
 
 def backward(v, x, y):
@@ -386,7 +386,7 @@ def groups(words, n):
     """(N, n + 1) tokens: every letter of the words and every end, with the n letters before it."""
     texts = ["." * n + word + "." for word in words]
     return torch.tensor([[LETTERS.index(c) for c in text[i : i + n + 1]]
-                         for text in texts for i in range(len(text) - n)])  # fmt: skip
+                         for text in texts for i in range(len(text) - n)])
 
 
 @functools.lru_cache(maxsize=1)
@@ -413,19 +413,19 @@ def check_pairs(solve):
         if set(got) != set(expected):
             hint = "" if any("." in pair for pair in got) else '; every word has a "." before and behind it'
             raise Wrong(f"the {kind} of emma, ava, mia should have {len(expected)} pairs ({', '.join(expected)}), "
-                        f"but {len(got)} came ({', '.join(map(str, got))}){hint}")  # fmt: skip
+                        f"but {len(got)} came ({', '.join(map(str, got))}){hint}")
     if dict(counts) != expected:
         pair = next(pair for pair in expected if counts[pair] != expected[pair])
         raise Wrong(f"the count of {pair} in emma, ava, mia should be {expected[pair]}, but {counts[pair]} came")
     by_hand = {".e": 1 / 3, "em": 1, "mm": 1 / 3, "ma": 1 / 3, "a.": 3 / 4, ".a": 1 / 3, "av": 1 / 4, "va": 1,
-               ".m": 1 / 3, "mi": 1 / 3, "ia": 1}  # fmt: skip
+               ".m": 1 / 3, "mi": 1 / 3, "ia": 1}
     mistakes = {3 / 13: "divide by the number of pairs that begin with the same letter, not by all 13",
-                1: "given the first letter, not the second: a is followed four times"}  # fmt: skip
+                1: "given the first letter, not the second: a is followed four times"}
     for pair in ("a.", *by_hand):
         if abs(probabilities[pair] - by_hand[pair]) > 1e-6:
             hint = next((f"; {mistakes[m]}" for m in mistakes if abs(probabilities["a."] - m) < 1e-6), "")
             raise Wrong(f"the probability of {pair} in emma, ava, mia should be {by_hand[pair]:.6f}, "
-                        f"but {probabilities[pair]:.6f} came{hint}")  # fmt: skip
+                        f"but {probabilities[pair]:.6f} came{hint}")
 
 
 def check_trigrams(solve):
@@ -462,7 +462,7 @@ def check_split(solve):
         raise Wrong("every word should be in one part, but some are in two or in none; cut one shuffled list")
     if sum(map(words.index, parts[2])) / 50 > 400:
         raise Wrong("the test words should come from the whole list, but they are its end; shuffle first: "
-                    "our list is sorted by sex and from frequent to rare")  # fmt: skip
+                    "our list is sorted by sex and from frequent to rare")
     random.seed(5)
     if [list(part) for part in solve(list(words), 1)] != [list(part) for part in parts]:
         raise Wrong("the same seed should give the same parts, but others came; random.Random(seed) knows it")
@@ -487,16 +487,16 @@ def check_tune_smoothing(solve):
     best = min(alphas, key=table["validation"].get)
     if tests > 1:
         raise Wrong(f"the test words should be looked at once, but it was {tests} times; whoever chooses with "
-                    "their help reports a loss that is too good")  # fmt: skip
+                    "their help reports a loss that is too good")
     if alpha != best:
         by_training = min(alphas, key=table["training"].get)
         hint = "; that is the best on the training words, which always like the least smoothing"
         raise Wrong(f"the alpha with the best validation loss is {best}, but {alpha} came"
-                    f"{hint * (alpha == by_training)}")  # fmt: skip
+                    f"{hint * (alpha == by_training)}")
     if abs(reported - table["test"][best]) > 1e-9:
         hint = "; that is the validation loss, on which alpha was chosen"
         raise Wrong(f"the loss should be {table['test'][best]:.6f}, but {reported:.6f} came"
-                    f"{hint * (abs(reported - table['validation'][best]) < 1e-9)}")  # fmt: skip
+                    f"{hint * (abs(reported - table['validation'][best]) < 1e-9)}")
     return f"alpha {best}, test loss {reported:.4f}"
 
 
@@ -506,12 +506,12 @@ def check_rows(solve):
     one_hot = F.one_hot(x, 27)
     compare("the logits", solve(W, x), one_hot.float() @ W, mistakes=[
         (W[:, x].T, "these are columns; the first index picks a row"), (W[:, x], "the first index picks a row"),
-        (one_hot.float(), "that is the one-hot vector itself")])  # fmt: skip
+        (one_hot.float(), "that is the one-hot vector itself")])
     W[2] = -math.inf  # no x is 2, so that this row must not matter
     got = solve(W, x)
     if not got.isfinite().all():
         raise Wrong("with W[2] = -inf the logits of the letters 5, 13, 13, 1, 0 should stay the same, but nan came; "
-                    "0 * -inf is nan: there is a product with one-hot in it")  # fmt: skip
+                    "0 * -inf is nan: there is a product with one-hot in it")
     compare("the logits with W[2] = -inf", got, W[x])
 
 
@@ -526,14 +526,14 @@ def check_bigram_loss(solve):
         if scale == 1000 and isinstance(got, torch.Tensor) and not got.isfinite().all():
             raise Wrong(f"with logits of 1,000 the loss should be {-likelihood.mean():.7g}, but {got.item()} came; "
                         "exp(1000) is infinite: take the largest logit off every row first, or use "
-                        "F.cross_entropy, which does so")  # fmt: skip
+                        "F.cross_entropy, which does so")
         compare(f"the loss with logits of about {scale:,}", got, -likelihood.mean(), mistakes=[
             (likelihood.mean(), "the sign: the negative log-likelihood"),
             (-likelihood.sum(), "the mean, not the sum"),
             (-likelihood, "take the mean"),
             (-likelihood.exp().mean().log(), "the mean of the logs, not the log of the mean"),
             (-likelihood.exp().mean(), "the log is missing"),
-            (F.cross_entropy(W.T[x] * scale, y).double(), "W[x], not W[:, x]")])  # fmt: skip
+            (F.cross_entropy(W.T[x] * scale, y).double(), "W[x], not W[:, x]")])
 
 
 def check_kneser_ney(solve):
@@ -557,14 +557,14 @@ def check_kneser_ney(solve):
             (1.5 / 2 + 0.5 / 2 * 2 / 5, "q_0 is discounted too, and q_(-1) = 1/27"),
             (1 / 27, "a context that was never seen has the distribution of the shorter one"),
             (0.0, "a context that was never seen has the distribution of the shorter one"),
-        ]  # fmt: skip
+        ]
         if abs(got[2] - expected) > 1e-6:
             hint = next((f"; {hint}" for value, hint in mistakes if abs(got[2] - value) < 1e-6), "")
             raise Wrong(f"of the words ab, ab, cb with n = 1 and a discount of 0.5, the probability of b after "
-                        f"{letters} should be {expected:.6f}, but {got[2]:.6f} came{hint}")  # fmt: skip
+                        f"{letters} should be {expected:.6f}, but {got[2]:.6f} came{hint}")
         if abs(sum(got) - 1) > 1e-6:
             raise Wrong(f"the distribution after {letters} should sum to 1, but its sum is {sum(got):.6f}; "
-                        "all 27 letters get a share of the shorter context")  # fmt: skip
+                        "all 27 letters get a share of the shorter context")
     start = time.perf_counter()
     loss = loss_on_test_words(solve(names()["training"], 5, 0.9), 5)
     if not loss < 2.05:
@@ -582,7 +582,7 @@ def loss_on_test_words(distribution, n):
                 known[key] = distribution(word[:i])
                 if abs(sum(known[key]) - 1) > 1e-6:
                     raise Wrong(f"the distribution after {word[:i]!r} should sum to 1, but its sum is "
-                                f"{sum(known[key]):.6f}; what D takes off the counts is D * kinds")  # fmt: skip
+                                f"{sum(known[key]):.6f}; what D takes off the counts is D * kinds")
             losses.append(-math.log(known[key][LETTERS.index(letter)]))
     return sum(losses) / len(losses)
 
@@ -600,7 +600,7 @@ def mlp_by_loops(x, C, W1, b1, W2, b2, W3=None):
     for row, letters in enumerate(x.tolist()):
         inputs = [number for letter in letters for number in C[letter].tolist()]
         hidden = [math.tanh(sum(i * w for i, w in zip(inputs, W1[:, j].tolist())) + b1[j].item())
-                  for j in range(len(b1))]  # fmt: skip
+                  for j in range(len(b1))]
         for k in range(len(b2)):
             logits[row, k] = sum(h * w for h, w in zip(hidden, W2[:, k].tolist())) + b2[k].item()
             if W3 is not None:
@@ -620,7 +620,7 @@ def check_mlp(solve):
         ((flat @ p["W1"]).tanh() @ p["W2"] + p["b2"], "b1 is missing"),
         (h @ p["W2"], "b2 is missing"),
         ((h @ p["W2"] + p["b2"]).tanh(), "the logits have no tanh"),
-        ((h @ p["W2"] + p["b2"]).softmax(1), "these are probabilities, the softmax of the logits")])  # fmt: skip
+        ((h @ p["W2"] + p["b2"]).softmax(1), "these are probabilities, the softmax of the logits")])
 
 
 def check_direct(solve):
@@ -632,7 +632,7 @@ def check_direct(solve):
         (h @ p["W2"] + p["b2"], "W3 is not used"),
         (flat @ W3 + p["b2"], "the tanh layer is missing: both ways add up"),
         (h @ p["W2"] + p["b2"] + (flat @ W3).tanh(), "the direct way has no tanh"),
-        ((h @ p["W2"] + p["b2"] + flat @ W3).tanh(), "the logits have no tanh")])  # fmt: skip
+        ((h @ p["W2"] + p["b2"] + flat @ W3).tanh(), "the logits have no tanh")])
 
 
 def check_output_layer(solve):
@@ -656,7 +656,7 @@ def check_configuration(solve):
         raise Wrong(f"a dict of settings should come back, but {short(settings)} came")
     if set(settings) - allowed:
         raise Wrong(f"the settings should be among {', '.join(sorted(allowed))}, but "
-                    f"{', '.join(sorted(set(settings) - allowed))} came")  # fmt: skip
+                    f"{', '.join(sorted(set(settings) - allowed))} came")
     words = makemore.read_words("names.txt")
     config = makemore.configure("mlp", max_steps=500, **settings)
     with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
@@ -672,7 +672,7 @@ def check_configuration(solve):
 def check_zero_start(solve):
     answers = solve()
     cases = {"all": ("C W1 b1 W2 b2", 1), "all, 100 steps": ("C W1 b1 W2 b2", 100),
-             "W2 and b2": ("W2 b2", 1), "W1 and b1": ("W1 b1", 1)}  # fmt: skip
+             "W2 and b2": ("W2 b2", 1), "W1 and b1": ("W1 b1", 1)}
     if not isinstance(answers, dict) or set(answers) != set(cases):
         raise Wrong(f"a dict with the keys {', '.join(map(repr, cases))} should come back, but {short(answers)} came")
     reasons = {
@@ -687,7 +687,7 @@ def check_zero_start(solve):
         if got != moved:
             hint = next((f"; {reasons[name]}" for name in reasons if name in got - moved), "")
             raise Wrong(f"{case!r}: {', '.join(sorted(moved))} should have moved, but the answer is "
-                        f"{', '.join(map(str, sorted(got))) or 'none'}{hint}")  # fmt: skip
+                        f"{', '.join(map(str, sorted(got))) or 'none'}{hint}")
 
 
 def what_moves(zero, steps):
@@ -717,7 +717,7 @@ def check_batch_norm(solve):
         expected = F.batch_norm(x, new_mean, new_var, gain, bias, training, 0.1, 1e-5)
         given = mean.clone(), var.clone()
         got, got_mean, got_var = several(solve(x, gain, bias, *given, training), 3,
-                                         "the result, the running mean and the running variance")  # fmt: skip
+                                         "the result, the running mean and the running variance")
         when = "in training" if training else "at evaluation"
         by_batch = F.batch_norm(x, None, None, gain, bias, True, 0.1, 1e-5)
         by_running = F.batch_norm(x, mean, var, gain, bias, False, 0.1, 1e-5)
@@ -728,18 +728,18 @@ def check_batch_norm(solve):
             (outside, "eps is added to the variance, before the root"),
             (by_running if training else by_batch,
              f"{when} the {'batch' if training else 'running'} mean and variance are used"),
-            ((expected - bias) / gain, "gain and bias are missing")])  # fmt: skip
+            ((expected - bias) / gain, "gain and bias are missing")])
         swapped, biased = x.mean(0) * 0.9 + mean * 0.1, var * 0.9 + x.var(0, correction=0) * 0.1
         compare(f"the running mean {when}", got_mean, new_mean, mistakes=[
             (swapped, "momentum is the share of the batch: 0.9 old + 0.1 new"),
             (mean, "it moves towards the batch's mean"),
-            (mean.lerp(x.mean(0), 0.1), "at evaluation it stays")])  # fmt: skip
+            (mean.lerp(x.mean(0), 0.1), "at evaluation it stays")])
         compare(f"the running variance {when}", got_var, new_var, mistakes=[
             (biased, "it moves towards the unbiased variance: divide by N - 1"),
-            (x.var(0) * 0.9 + var * 0.1, "momentum is the share of the batch: 0.9 old + 0.1 new")])  # fmt: skip
+            (x.var(0) * 0.9 + var * 0.1, "momentum is the share of the batch: 0.9 old + 0.1 new")])
         if not torch.equal(given[0], mean) or not torch.equal(given[1], var):
             raise Wrong("the running mean and variance that are given should stay as they are, but they changed; "
-                        "return new ones")  # fmt: skip
+                        "return new ones")
 
 
 def check_fold(solve):
@@ -757,7 +757,7 @@ def check_fold(solve):
         (x @ (W * scale) + bias, "the mean is missing: b = bias - mean * scale"),
         (x @ (W * scale) + bias - mean, "the mean is scaled too: b = bias - mean * scale"),
         (x @ (W * gain / (var + 1e-5)) + bias - mean * gain / (var + 1e-5), "divide by the root of the variance"),
-        (rows, "every output channel has its scale: a column of W (n, H), not a row")])  # fmt: skip
+        (rows, "every output channel has its scale: a column of W (n, H), not a row")])
 
 
 def check_backward(solve):
@@ -780,7 +780,7 @@ def check_backward(solve):
         "linear": [(truth["centred"], "linear is used twice, in centred and in mean: add both")],
         "C": [(torch.zeros_like(v.C).index_put((x,), truth["vectors"]),
                "a letter that occurs several times collects the sum: index_add_")],
-    }  # fmt: skip
+    }
     with torch.no_grad():
         answers = solve(v, x, y)
     if not isinstance(answers, dict):
@@ -809,7 +809,7 @@ def check_cross_entropy_gradient(solve):
     compare("the derivative by the logits", solve(given, y), expected, 1e-9, mistakes=[
         (expected * 9, "the loss is a mean: divide by N"), (-expected, "the sign"),
         (probabilities / 9, "take 1 off at the target"), (probabilities, "take 1 off at the target, divide by N"),
-        (probabilities - 1 / 9 * F.one_hot(y, 27), "divide all of it by N")])  # fmt: skip
+        (probabilities - 1 / 9 * F.one_hot(y, 27), "divide all of it by N")])
 
 
 def check_batch_norm_gradient(solve):
@@ -828,7 +828,7 @@ def check_batch_norm_gradient(solve):
         (expected / gain, "the gain is missing"),
         (scale * (dz - dz.mean(0) - normalized * (dz * normalized).sum(0) / 9),
          "divide by N, not by N - 1: that is for the unbiased variance"),
-        (scale * (dz - dz.sum(0) - normalized * (dz * normalized).sum(0)), "means, not sums")])  # fmt: skip
+        (scale * (dz - dz.sum(0) - normalized * (dz * normalized).sum(0)), "means, not sums")])
 
 
 def check_train_step(solve):
@@ -859,7 +859,7 @@ def check_train_step(solve):
                 gradient = gradients[name]
                 compare(f"{name} after step {step}", ours[name], theirs[name].detach(), 1e-6, mistakes=[
                     (before[name], "it did not move: change the tensors of p in place (p[name] -= ...)"),
-                    (before[name] + 0.1 * gradient, "down the gradient, not up")])  # fmt: skip
+                    (before[name] + 0.1 * gradient, "down the gradient, not up")])
     return f"loss {losses[0]:.2f} in the first step, {sum(losses[-20:]) / 20:.2f} after 200"
 
 
@@ -890,7 +890,7 @@ def check_tree(solve):
     compare("the tree", solve(x, weights), expected, mistakes=[
         (halves[:, 0], "these are pairs from two halves, not neighbours: view(B, T // 2, 2 * C)"),
         (backwards[:, 0], "the older one comes first"), (linear[:, 0], "the tanh is missing"),
-        (expected[:, None], "one position is left: take it out, (B, H)")])  # fmt: skip
+        (expected[:, None], "one position is left: take it out, (B, H)")])
 
 
 def check_dilated(solve):
@@ -908,7 +908,7 @@ def check_dilated(solve):
         (wrong((4, 2, 1)), "the lowest level joins direct neighbours: the distances are 1, 2, 4"),
         (wrong((1, 1, 1)), "neighbours of the next level are two apart, then four: the distances are 1, 2, 4"),
         (wrong((1, 2, 4), swap=True), "the older one comes first"),
-        (expected.mT, "the channels come last")])  # fmt: skip
+        (expected.mT, "the channels come last")])
 
 
 EXERCISES = {

@@ -141,7 +141,7 @@ def check_gradient(solve):
              (-3 * math.cos(3 * b) + 2.5 * b**1.5, "the derivative of sin is +cos"),
              (3 * math.cos(b) + 2.5 * b**1.5, "the cosine is of 3b, not of b")],
             [(-1 / c**2, "-1/c has the derivative +1/c^2"), (1 / c, "-1/c is -c^-1: the power goes down to -2")],
-        ]  # fmt: skip
+        ]
         got, expected = numbers(solve(a, b, c), 3), true_gradient(a, b, c)
         for name, ours, value, hints in zip("abc", got, expected, mistakes):
             compare(f"df/d{name} at ({a:g}, {b:g}, {c:g})", ours, value, mistakes=hints)
@@ -164,7 +164,7 @@ def check_forward_difference(solve):
         [(2 * (x + h), "the input before it is still moved: put it back"),
          ((polynomial(x + h, y + h, z) - start) / h, "the input before it is still moved: put it back")],
         [],
-    ]  # fmt: skip
+    ]
     for name, ours, value, hints in zip("xyz", got, expected, mistakes):
         compare(f"the slope of x^3 + 2xy + z by {name} at (2, 3, 5) with h = 0.25", ours, value, mistakes=hints)
 
@@ -182,7 +182,7 @@ def check_symmetric_difference(solve):
          ((polynomial(x + h, y + h, z) - polynomial(x - h, y - h, z)) / (2 * h),
           "the input before it is still moved: put it back")],
         [],
-    ]  # fmt: skip
+    ]
     for name, ours, value, hints in zip("xyz", got, expected, mistakes):
         compare(f"the slope of x^3 + 2xy + z by {name} at (2, 3, 5) with h = 0.25", ours, value, mistakes=hints)
     point, h = [2.0, 3.0, 4.0], 0.001
@@ -212,7 +212,7 @@ def check_number(solve):
     softmax = [math.exp(x) / sum(map(math.exp, data)) for x in data]  # the closed form
     compare("loss.data", loss.data, -math.log(softmax[3]), mistakes=[
         (math.log(softmax[3]), "the sign: -x is minus x"),
-        (-math.log10(softmax[3]), "log is the natural logarithm")])  # fmt: skip
+        (-math.log10(softmax[3]), "log is the natural logarithm")])
     loss.backward()
     for i, (logit, p) in enumerate(zip(logits, softmax)):
         twice = [
@@ -223,7 +223,7 @@ def check_number(solve):
         compare(f"logits[{i}].grad", logit.grad, p - (i == 3), mistakes=[
             (0.0, "the derivative of the loss by itself is 1: backward() starts from there"),
             (-p + (i == 3), "the sign: the derivative of -x is -1"),
-            *(twice if i == 3 else [])])  # fmt: skip
+            *(twice if i == 3 else [])])
     a = solve(1.0)
     b = a + a
     c = b + a
@@ -231,7 +231,7 @@ def check_number(solve):
     compare("a.grad, where b = a + a, c = b + a, and (c + b).backward(),", a.grad, 5.0, mistakes=[
         (1.0, "a and b are used twice: add to the grad (+=), do not replace it"),
         (7.0, "b handed its grad on before all of it had come, and then again: topological order"),
-        (3.0, "b handed its grad on before all of it had come: topological order")])  # fmt: skip
+        (3.0, "b handed its grad on before all of it had come: topological order")])
 
 
 EXERCISES = {

@@ -53,7 +53,7 @@ def zero_start():
     for start in ("zero", "random"):
         factor = 0.0 if start == "zero" else 1.0
         p = {"C": torch.randn(27, 10), "W1": torch.randn(30, 200) * (5 / 3) / 30**0.5, "b1": torch.zeros(200),
-             "W2": torch.randn(200, 27) * 0.01, "b2": torch.zeros(27)}  # fmt: skip
+             "W2": torch.randn(200, 27) * 0.01, "b2": torch.zeros(27)}
         p = {name: (t * factor).requires_grad_() for name, t in p.items()}
         for step in range(2000):
             batch = torch.randint(len(x), (256,))
@@ -62,7 +62,7 @@ def zero_start():
                 t.data -= 0.5 * (1 - step / 2000) * gradient
         with torch.no_grad():
             print(f"4.1 {start} start, 2,000 steps: training loss "
-                  f"{F.cross_entropy(solutions.mlp(x, **p), y):.4f}")  # fmt: skip
+                  f"{F.cross_entropy(solutions.mlp(x, **p), y):.4f}")
     share = y.bincount() / len(y)
     print(f"4.1 the loss of one distribution for all positions: {-(share * share.log()).sum():.4f}")
 
@@ -82,7 +82,7 @@ def large_logits():
         print(f"2.6 logits {size:g} and 0, target the first / the second: "
               + ", ".join(f"by hand {-(logits.exp() / logits.exp().sum()).log()[0, i].item():.4f}, "
                           f"F.cross_entropy {F.cross_entropy(logits, torch.tensor([i])).item():.4f}"
-                          for i in (0, 1)))  # fmt: skip
+                          for i in (0, 1)))
 
 
 def row_or_product():
@@ -90,7 +90,7 @@ def row_or_product():
     W, x = torch.randn(27, 27), torch.randint(27, (10_000,))
     print(f"2.5 equal: {torch.equal(W[x], F.one_hot(x, 27).float() @ W)}; 10,000 letters: "
           f"W[x] {milliseconds(lambda: W[x]):.2f} ms, "
-          f"one-hot {milliseconds(lambda: F.one_hot(x, 27).float() @ W):.2f} ms")  # fmt: skip
+          f"one-hot {milliseconds(lambda: F.one_hot(x, 27).float() @ W):.2f} ms")
 
 
 def milliseconds(action):
@@ -123,7 +123,7 @@ def fan_in():
         hidden, gradients, _ = deep_tanh(gain)
         print(f"4   ten tanh layers, weights times {name}: activations of layers 1, 4, 7, 10 "
               f"{std_by_layer(hidden[::3])}; gradients {std_by_layer(gradients[::3])}; "
-              f"saturated (|h| > 0.97) {100 * (hidden[-1].abs() > 0.97).float().mean():.0f} %")  # fmt: skip
+              f"saturated (|h| > 0.97) {100 * (hidden[-1].abs() > 0.97).float().mean():.0f} %")
 
 
 def gradient_scale():
@@ -133,7 +133,7 @@ def gradient_scale():
             torch.manual_seed(2)
             _, gradients, by_weights = deep_tanh(1 / 6, norm, scale)
             print(f"5   weights times {scale:4g}, batch norm {norm!s:5}: gradient by the output of layers 1, 10 "
-                  f"{std_by_layer(gradients[::9])}; by the weights {std_by_layer(by_weights[::9])}")  # fmt: skip
+                  f"{std_by_layer(gradients[::9])}; by the weights {std_by_layer(by_weights[::9])}")
 
 
 def folding():
@@ -158,7 +158,7 @@ def tree_or_convolution():
     difference = (solutions.dilated(x, weights) - windows()).abs().max()
     print(f"6.2 32 words of 16: largest difference {difference:.1e}; "
           f"one pass {milliseconds(lambda: solutions.dilated(x, weights)):.2f} ms, "
-          f"all windows {milliseconds(windows):.2f} ms")  # fmt: skip
+          f"all windows {milliseconds(windows):.2f} ms")
 
 
 def sqrt_of_d():
@@ -216,13 +216,13 @@ def counting():
         rows = []
         for make, values in ((counted, (0.01, 0.03, 0.1, 0.3, 1.0)), (solutions.kneser_ney, (0.7, 0.8, 0.9, 1.0))):
             best = min((mean_loss(letter_losses(make(words["training"], n, value), words["validation"], n))[0], value)
-                       for value in values)  # fmt: skip
+                       for value in values)
             start = time.perf_counter()
             test = mean_loss(letter_losses(make(words["training"], n, best[1]), words["test"], n))
             rows.append((best[1], best[0], *test, time.perf_counter() - start))
         (alpha, *plain, _), (discount, *better, seconds) = rows
         print(f"{n}        {alpha:<4} {plain[0]:.4f} {plain[1]:.4f} +- {plain[2]:.4f}            "
-              f"{discount} {better[0]:.4f} {better[1]:.4f} +- {better[2]:.4f}  {seconds:.1f}")  # fmt: skip
+              f"{discount} {better[0]:.4f} {better[1]:.4f} +- {better[2]:.4f}  {seconds:.1f}")
 
 
 def networks(folders):
@@ -279,7 +279,7 @@ def direct():
 
         p = {"C": randn(27, 10, 1), "W1": randn(30, hidden, (5 / 3) / 30**0.5),
              "b1": torch.zeros(hidden, requires_grad=True), "W2": randn(hidden, 27, 0.1 * (5 / 3) / hidden**0.5),
-             "b2": torch.zeros(27, requires_grad=True)}  # fmt: skip
+             "b2": torch.zeros(27, requires_grad=True)}
         network = solutions.mlp
         if with_direct:
             p["W3"], network = randn(30, 27, 0), solutions.direct
@@ -298,7 +298,7 @@ def direct():
             loss.backward()
             optimizer.step()
         print(f"3.4 {hidden} hidden units, seed {seed}, {'direct' if with_direct else 'plain ':6}: validation "
-              + ", ".join(f"{loss:.4f} after {step:,}" for step, loss in losses.items()), flush=True)  # fmt: skip
+              + ", ".join(f"{loss:.4f} after {step:,}" for step, loss in losses.items()), flush=True)
 
 
 # Sums --------------------------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ def sums():
         model, vocab, results = gpt.train(text, config, folder)
         print(f"7.6 answer {'backwards' if backwards else 'forward'}, loss on {'the answer' if masked else 'all'}: "
               f"{100 * share_right(model, vocab, text):.1f} % of the unseen sums are right, "
-              f"{results['seconds']:.0f} s of training", flush=True)  # fmt: skip
+              f"{results['seconds']:.0f} s of training", flush=True)
     gpt.windows = draw_windows
 
 

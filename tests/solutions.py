@@ -163,7 +163,7 @@ def kneser_ney(words, n, discount):
             if total:
                 share = discount * len(counts) / total  # what the discount took off
                 q = [max(counts.get(letter, 0) - discount, 0) / total + share * shorter
-                     for letter, shorter in zip(LETTERS, q)]  # fmt: skip
+                     for letter, shorter in zip(LETTERS, q)]
         return q
 
     return distribution

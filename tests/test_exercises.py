@@ -258,7 +258,7 @@ MISTAKES = {
             ('"out/finetuned"', '"out/worse"', "pretraining should lower the loss"),
             ('"out/finetuned"', '"out/nothing"', "no such file"),
             ('"out/finetuned"', '"out/shorter"', "the same number of steps")],
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +273,7 @@ def logs(tmp_path_factory):
 @pytest.mark.parametrize("number, right, wrong, hint", [
     pytest.param(number, *mistake, id=f"{number}-{mistake[2]}")
     for number, mistakes in MISTAKES.items() for mistake in mistakes
-])  # fmt: skip
+])
 def test_a_mistake_is_wrong_with_the_hint_that_belongs_to_it(number, right, wrong, hint, logs, monkeypatch):
     monkeypatch.chdir(logs)
     exercises, name = MODULES[FOLDER_OF[number]], name_of(number)
