@@ -8,15 +8,18 @@
     torchrun --standalone --nproc_per_node=2 gpt.py      two processes, each with a batch of its own
 
 Read `Transformer` in makemore.py first: the GPT-2 block (Radford et al. 2019). This file departs from GPT-2
-in seven ways. The code for each is marked with its number:
+in seven ways. The code for each is marked with its number. The figure at the end is how much higher the
+validation loss is without it, after the same seconds of training (README has the table and its command):
 
-    (1) counts, lecture 2's model, as a second input and added to the output (Kneser & Ney 1995)
-    (2) a head that copies what followed the same letters before (Olsson et al. 2022)
-    (3) RMSNorm (Zhang & Sennrich 2019), without weights, and no biases anywhere
-    (4) rotary positions (Su et al. 2021)
-    (5) QK-norm (Henry et al. 2020)
-    (6) squared ReLU (So et al. 2021)
-    (7) Muon for the matrices of the blocks (Jordan et al. 2024), as in makemore.py
+    (1) counts, lecture 2's model, as a second input and added to the output (Kneser & Ney 1995)  0.031, 0.052
+    (2) a head that copies what followed the same letters before (Olsson et al. 2022)                    0.059
+    (3) RMSNorm (Zhang & Sennrich 2019), without weights, and no biases anywhere                 no difference
+    (4) rotary positions (Su et al. 2021)                                                                0.020
+    (5) QK-norm (Henry et al. 2020)                                                                      0.001
+    (6) squared ReLU (So et al. 2021)                                                                   -0.001
+    (7) Muon for the matrices of the blocks (Jordan et al. 2024), as in makemore.py                      0.006
+
+(3), (5) and (6) are what most of today's models have. They matter for large models, not for one this small.
 
 Contents: configuration, data, counts, model, optimizers, training, sampling, pictures; then the machinery,
 the same as in makemore.py. The loss is always the mean negative log-likelihood in nats per character.
@@ -79,7 +82,7 @@ class Config:
         return ", ".join(f"{flag(name)[2:]} {value}" for name, value in vars(self).items())
 
 
-# Try: a batch of 4 with a context of 512. Try: 4 heads.
+# Try: a batch of 4 with a context of 512: +0.009. Try: 4 heads: +0.007. (The figures as at the top.)
 DEFAULTS = {
     #       steps batch  rate  context layers heads channels dropout
     "cpu":  (1500,    2, 0.01,    1024,     2,    2,     128,    0.0),
@@ -246,7 +249,7 @@ class Counts:
     only windows that start there. One more table counts the whole text, for validation and sampling.
     """
 
-    # Try: counts of 4 letters, LONGEST = 4.
+    # Try: counts of 4 letters, LONGEST = 4: +0.066.
     PARTS, PIECES, LONGEST, DISCOUNT = 8, 4, 6, 0.9  # a part is PIECES pieces, spread over the text
     ENOUGH = 4_000_000  # characters; the rest of a longer text is not counted
 
@@ -398,7 +401,7 @@ class Block(nn.Module):
 
     def forward(self, x, start=0, cache=None):
         x = x + self.drop(self.attn(norm(x), start, cache))
-        # Try: SwiGLU (Shazeer 2020): F.silu(a) * b, where a and b are the halves of what self.up gives.
+        # Try: SwiGLU (Shazeer 2020): F.silu(a) * b, a and b the halves of what self.up gives: +0.002.
         return x + self.drop(self.down(F.relu(self.up(norm(x))).square()))  # (6) squared ReLU
 
 
@@ -452,7 +455,7 @@ class GPT(nn.Module):
         self.head = nn.Linear(C, V, bias=False)
         self.weight = nn.Parameter(torch.ones(()))  # of the counts in the output
         self.copy = Copy()
-        # Try: without "proj.weight", "down.weight".
+        # Try: without "proj.weight", "down.weight": +0.003.
         for name, p in self.named_parameters():
             if name.endswith(("proj.weight", "down.weight", "head.weight")):
                 nn.init.zeros_(p)  # at first the transformer adds nothing to counts and copies
@@ -578,7 +581,7 @@ def training_batch(tokens, config, step, team, counts):
     first = (step * team.size + team.rank) * config.batch_size
     starts = [epoch_starts(config.seed, i // count, len(tokens), config.block_size)[i % count]
               for i in range(first, first + config.batch_size)]
-    # Try: held_out=False: what the counts say of a text that they know is too good to be true elsewhere.
+    # Try: held_out=False: +0.046. What the counts say of a text that they know is too good to be true.
     return windows(tokens, np.array(starts), config.block_size, counts, held_out=True)
 
 
