@@ -1,6 +1,6 @@
 """gpt: a text in, more text like it out; a transformer written the way transformers are written today.
 
-    python gpt.py                                        three minutes on two CPU cores: almost Shakespeare
+    python gpt.py                                        a few minutes on two CPU cores: almost Shakespeare
     python gpt.py -i my.txt -o out/my                    another text, another folder
     python gpt.py --sample-only --prompt "ROMEO:"        text from the trained model in out/gpt
     python gpt.py --resume                               continue where the last run stopped

@@ -239,6 +239,8 @@ def test_validation_loss_is_the_mean_over_all_windows_that_do_not_overlap(traine
     loss, error = gpt.evaluate(model, tokens)
     assert loss == pytest.approx(losses.mean(), abs=1e-5)
     assert error == pytest.approx(losses.mean(1).std() / math.sqrt(len(losses)), abs=1e-5)
+    some, _ = gpt.evaluate(model, tokens, characters=100)  # a seventh of the text
+    assert some == pytest.approx(losses[::7].mean(), abs=1e-5)
 
 
 def test_targets_of_minus_one_do_not_count():

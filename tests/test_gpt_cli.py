@@ -168,6 +168,7 @@ def test_max_steps_is_the_total_when_resuming(capsys):
     assert "resuming at step 4 of 6" in capsys.readouterr().out
     assert not gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"])  # it ended: nothing to do
     assert checkpoint()["progress"]["step"] == 6
+    assert [row[0] for row in checkpoint()["progress"]["log"]] == [0, 4, 6], "no step is evaluated twice"
 
 
 def test_a_resumed_run_takes_the_number_of_threads_it_was_started_with():
