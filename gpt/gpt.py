@@ -842,7 +842,7 @@ def draw_attention(model, vocab, text, path):
             ax.set_xticks(range(len(text)), labels, fontsize=7, parse_math=False)
             ax.set_yticks(range(len(text)), labels, fontsize=7, parse_math=False)
         x = block(x)
-    figure.suptitle("each row: where this character looks (square root of the attention weight)")
+    figure.suptitle("each row: where a character looks (square root of the weight)", fontsize="medium")
     save_figure(figure, path)
     print(f"written: {path}")
 
