@@ -163,7 +163,7 @@ def configure(type="transformer", like=None, **values):
 def pick_device(name):
     """`auto` means a CUDA GPU if there is one, or else the CPU. Raises UserError if it cannot be used."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"  # mps is slower for models this small
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         (torch.zeros(1, device=name) + 1).cpu()  # a trial
         return torch.device(name)
@@ -1115,7 +1115,8 @@ def draw_losses(runs, path):
             width = 1 + len(run.losses) // 50
             mean = np.convolve(run.losses, np.ones(width) / width, mode="valid")
             ax.plot(run.losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
-            ax.plot(range(width - 1, len(run.losses)), mean, color="tab:blue", label=f"mean of {width}")
+            steps = range(width - 1, len(run.losses))
+            ax.plot(steps, mean, color="tab:blue", label=f"mean of {width} batches")
         steps, _, _, validation = zip(*run.log)
         style = "o" if len(run.losses) < 2 else ".-"  # an ngram counts in one step
         ax.plot(steps, validation, style, label=f"{name}: validation, {run.best_loss:.4f} at best")
