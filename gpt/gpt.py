@@ -30,7 +30,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import io
 import itertools
 import math
@@ -75,8 +74,12 @@ class Config:
     vocab_size: int = 0  # from the data
 
     @property
+    def end(self):  # the last step
+        return math.inf if self.max_steps == -1 else self.max_steps
+
+    @property
     def eval_interval(self):  # steps from one evaluation to the next
-        return max(100, self.max_steps // 12)
+        return max(100, self.max_steps // 10)
 
     def __str__(self):
         return ", ".join(f"{flag(name)[2:]} {value}" for name, value in vars(self).items())
@@ -169,18 +172,12 @@ def find_file(name):
 
 def read_file(name):
     """The text of a UTF-8 file, a newline at every line end. Raises UserError if the file is not text."""
-    path = find_file(name)
     try:
-        text = path.read_text("utf-8").removeprefix("\ufeff")
-    except OSError as error:
-        raise UserError(f"{name}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise UserError(f"{name} is not UTF-8: byte 0x{byte:02x} at offset {error.start}") from None
-    if "\0" in text:
-        raise UserError(f"{name} is a binary file (byte 0 after {text.index(chr(0))} characters)")
-    if not text.strip():
-        raise UserError(f"{name} is empty or blank")
+        text = find_file(name).read_text("utf-8").removeprefix("\ufeff")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {name}: {error}") from None
+    if "\0" in text or not text.strip():
+        raise UserError(f"{name} is {'a binary file' if text.strip() else 'empty or blank'}")
     return text
 
 
@@ -540,10 +537,8 @@ def make_optimizers(model, config):
 
 def schedule(step, config):
     """The share of the peak learning rate: linear warmup, then linear decay to 1 % (none without an end)."""
-    warmup = 100 if config.max_steps < 0 else min(100, config.max_steps / 10)
-    rise = min(1, (step + 1) / warmup)
-    fall = 1 if config.max_steps < 0 else max(0.01, 1 - step / config.max_steps)
-    return min(rise, fall)
+    rise = (step + 1) / min(100, config.end / 10)
+    return min(1, rise, max(0.01, 1 - step / config.end))
 
 
 def set_learning_rate(optimizers, step, config):
@@ -610,17 +605,17 @@ def evaluate(model, tokens, characters=None):
     return losses.mean().item(), losses.std(correction=0).item() / math.sqrt(len(losses))
 
 
-def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint=None, max_steps=None,
-          init_from=None, **sampling):
+def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint=None, init_from=None,
+          **sampling):
     """Train a model on a text, write model.pt, log.csv and loss.png into `out`, print the progress.
 
     Returns a Result: the model with the weights of the best validation loss, its vocab, the run's figures.
-    `init_from`: a folder; the run begins with its weights (finetuning). `sampling`: options of `generate`.
-    `checkpoint`: continue that run, up to `max_steps`; see `resume`. Raises UserError; raises
-    KeyboardInterrupt after Ctrl-C, once everything is saved.
+    `checkpoint`: continue that run, see `resume`. `init_from`: a folder; the run begins with its weights
+    (finetuning). `sampling`: options of `generate`. Raises UserError; raises KeyboardInterrupt after Ctrl-C,
+    once everything is saved.
     """
     # Prepare the data, the model, its optimizers and the run.
-    check_limits({"max_steps": max_steps} | sampling)
+    check_limits(sampling)
     device = pick_device(device)
     team = Team(device)
     before = read_checkpoint(init_from) if init_from else checkpoint
@@ -632,15 +627,18 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     model = GPT(config).to(device)
     model.counts = Counts.count(data["training"], len(vocab))
     if init_from:
-        load_known_weights(model, before)
+        check_same({name: getattr(config, name) for name in SIZES}, before["config"])
+        weights = model.state_dict()
+        for name, known in before["progress"]["best"].items():  # what belongs to new characters stays random
+            weights[name][tuple(slice(n) for n in known.shape)] = known
     optimizers = make_optimizers(model, config)
     bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    compiled = device.type == "cuda" and importlib.util.find_spec("triton") is not None
+    compiled = device.type == "cuda" and sys.platform == "linux"
     run = Run(
-        out, config, model, optimizers, checkpoint, max_steps, team,
+        out, config, model, optimizers, checkpoint, team,
         facts={"chars": vocab.chars, "source": source, "digest": digest(text),
                "counts": [torch.from_numpy(array) for array in model.counts.whole()]},
-        evaluate=lambda: evaluate(model, data["validation"], characters=32_768)[0],
+        evaluate=lambda: evaluate(model, data["validation"], characters=24_576)[0],
         sample=lambda step: print_texts(
             model, vocab, **sampling | {"num_samples": 1, "max_new_tokens": 200, "seed": step}),
     )
@@ -679,14 +677,6 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
                                  "seconds": run.seconds, "run": run})
 
 
-def load_known_weights(model, checkpoint):
-    """Take the best weights of a run; rows and columns for new characters keep their initial values."""
-    weights = model.state_dict()
-    for name, known in checkpoint["progress"]["best"].items():
-        weights[name][tuple(slice(n) for n in known.shape)] = known
-    model.load_state_dict(weights)
-
-
 class Result(typing.NamedTuple):
     """What `train` returns. `results` has (loss, standard error) for validation, the number of parameters,
     the seconds of training, the Run with the losses of all steps."""
@@ -701,21 +691,21 @@ class Result(typing.NamedTuple):
 
 
 def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
-    """Continue the run in a folder exactly where it stopped, up to `max_steps` in all; returns a Result.
+    """Continue the run in a folder exactly where it stopped; returns a Result. `options`: those of `train`.
 
-    `text` is needed only if the run did not read it from a file. `options`: those of `train`. Raises
-    UserError if there is no such run, or if the text is not the same.
+    `text` is needed only if the run did not read it from a file. `max_steps`: a new total; the learning rate
+    then falls until there. Raises UserError if there is no such run, or if the text is not the same.
     """
     checkpoint = read_checkpoint(out)
-    source = source or checkpoint["source"]
+    config, source = checkpoint["config"], source or checkpoint["source"]
     if text is None and not source:
         raise UserError(f"the run in {out} did not read its text from a file: give it again, with -i FILE or "
                         f"gpt.resume({str(out)!r}, text=...)")
     text = read_file(source) if text is None else text
     if digest(text) != checkpoint["digest"]:
         raise UserError(f"{source or 'this text'} is not the text of the run in {out}")
-    return train(text, checkpoint["config"], out, source=source, checkpoint=checkpoint, max_steps=max_steps,
-                 **options)
+    config = dataclasses.replace(config, max_steps=max_steps or config.max_steps)
+    return train(text, config, out, source=source, checkpoint=checkpoint, **options)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -790,15 +780,14 @@ def new_figure(width, height, layout=None):
     """An empty figure, in inches. It does not use pyplot, so it leaves a notebook's own plots alone."""
     from matplotlib.figure import Figure  # imported here because it takes a second
 
+    warnings.filterwarnings("ignore", "Glyph .* missing")  # a character that the font lacks becomes a box
     return Figure(figsize=(width, height), dpi=120, layout=layout)
 
 
 def save_figure(figure, path):
     """Write a figure as a PNG file."""
     picture = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about characters that the font lacks: they become boxes
-        figure.savefig(picture, format="png")
+    figure.savefig(picture, format="png")
     write_file(path, picture.getvalue())
 
 
@@ -878,43 +867,35 @@ class Run:
     Ctrl-C ends the loop between two steps, once everything is saved. `facts` are added to the checkpoint.
     """
 
-    PROGRESS = "step", "end", "seconds", "best_step", "best_loss", "best", "losses", "log"  # saved
+    PROGRESS = "step", "seconds", "best_step", "best_loss", "best", "losses", "log"  # saved
 
-    def __init__(self, out, config, model, optimizers, checkpoint, max_steps, team, facts, evaluate, sample):
+    def __init__(self, out, config, model, optimizers, checkpoint, team, facts, evaluate, sample):
         self.out, self.config, self.model, self.optimizers = Path(out), config, model, optimizers
         self.team, self.facts, self.evaluate, self.sample = team, facts, evaluate, sample
-        self.step, self.end, self.seconds = 0, config.max_steps, 0.0  # seconds of training; end -1: none
+        self.step, self.seconds = 0, 0.0  # of training
         self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
         self.losses, self.log = [], []  # one a batch; (step, seconds, training, validation)
         self.resumed = checkpoint is not None
         self.pressed, self.stopped = False, False  # Ctrl-C: in this process; in any
         if checkpoint:
-            self.restore(checkpoint)
-        self.end = max_steps or self.end
-        if 0 < self.end < self.step:
-            raise UserError(f"--max-steps {self.end} is the total, but the run is at step {self.step}")
-
-    def restore(self, checkpoint):
-        """Continue from a checkpoint. The number of threads is restored too, because it decides how sums are
-        split and so how they are rounded."""
-        if checkpoint["processes"] != self.team.size:
-            raise UserError(f"the run has {checkpoint['processes']} process(es), not {self.team.size}")
-        torch.set_num_threads(checkpoint["threads"])
-        self.model.load_state_dict(checkpoint["model"])
-        for optimizer, state in zip(self.optimizers, checkpoint["optimizers"]):
-            optimizer.load_state_dict(state)
-        vars(self).update(checkpoint["progress"])
+            if checkpoint["processes"] != team.size:
+                raise UserError(f"the run has {checkpoint['processes']} process(es), not {team.size}")
+            torch.set_num_threads(checkpoint["threads"])  # they split sums, which decides the rounding
+            model.load_state_dict(checkpoint["model"])
+            for optimizer, state in zip(optimizers, checkpoint["optimizers"]):
+                optimizer.load_state_dict(state)
+            vars(self).update(checkpoint["progress"])
+        if config.end < self.step:
+            raise UserError(f"--max-steps {config.end} is the total, but the run is at step {self.step}")
 
     def describe(self, data, precision):
         """Print what is about to be trained, and on what."""
-        processes = f", {self.team.size} processes" * (self.team.size > 1)
-        print(f"device: {device_of(self.model)}, {torch.get_num_threads()} threads, {precision}{processes}")
-        uniform = f"a uniform guess has a loss of {math.log(self.config.vocab_size):.4f}"
-        print(f"data: {data}\nmodel: {size_of(self.model):,} parameters; {uniform}\nsettings: {self.config}")
+        print(f"device: {device_of(self.model)}, {torch.get_num_threads()} threads, {precision}"
+              + f", {self.team.size} processes" * (self.team.size > 1) + f"\ndata: {data}")
+        print(f"model: {size_of(self.model):,} parameters; a uniform guess has a loss of "
+              f"{math.log(self.config.vocab_size):.4f}\nsettings: {self.config}")
         if self.resumed:
-            print(f"resuming at step {self.step}" + f" of {self.end}" * (self.end > 0))
-            if self.config.max_steps not in (self.end, -1):
-                print(f"the learning rate falls until step {self.config.max_steps}, as planned at the start")
+            print(f"resuming at step {self.step}")
 
     def __enter__(self):
         if not self.resumed and self.team.rank == 0:
@@ -930,17 +911,14 @@ class Run:
             signal.signal(signal.SIGINT, self.handler)
 
     def on_ctrl_c(self, *_):
-        """The first Ctrl-C stops after this step, a second at once (not under torchrun, which sends two)."""
-        if self.pressed and self.team.size == 1:
-            raise KeyboardInterrupt
-        self.pressed = True
+        self.pressed = True  # the loop stops after this step
 
     def __iter__(self):
         self.model.train()
         while True:
-            if self.step % self.config.eval_interval == 0 or self.step == self.end:
+            if self.step % self.config.eval_interval == 0 or self.step == self.config.end:
                 self.look()
-            if self.stopped or self.step == self.end:
+            if self.stopped or self.step == self.config.end:
                 return
             seed = (self.config.seed * 1_000_003 + self.step) * self.team.size + self.team.rank
             torch.manual_seed(seed)  # for dropout; no random state needs storing
@@ -948,10 +926,9 @@ class Run:
             yield self.step
             self.seconds += time.perf_counter() - start
             self.step += 1
-            loss, stopped = self.team.sum(self.loss, self.pressed)  # one reduction a step
+            loss, self.stopped = self.team.sum(self.loss, self.pressed)  # one reduction a step
             self.losses.append(loss / self.team.size)
             self.check_finite(loss)
-            self.stopped = stopped > 0
             if self.stopped or time.monotonic() - self.saved > 15:
                 self.save()
             if sys.stdout and sys.stdout.isatty() and time.monotonic() - self.shown > 0.2:  # the live line
@@ -973,16 +950,15 @@ class Run:
         self.save()
         of_batches = f", batches {training:.4f}" if batches else ""
         print(self.status(f"validation {validation:.4f}{of_batches}"), flush=True)
-        if self.step % (4 * self.config.eval_interval) == 0 and self.step not in (0, self.end):
+        if self.step % (4 * self.config.eval_interval) == 0 and self.step not in (0, self.config.end):
             self.sample(self.step)
 
     def status(self, losses):
         """A line of progress: the step, losses, the time a step takes, the time left."""
         pace = self.seconds / max(1, self.step)
-        left = round(pace * (self.end - self.step))
-        return (f"step {self.step:>5}{f'/{self.end}' * (self.end > 0)}: {losses}"
-                + f", {1000 * pace:.1f} ms a step" * (pace > 0)
-                + f", {left // 60}:{left % 60:02} left" * (left > 0))
+        left = pace * (self.config.end - self.step)
+        text = f"step {self.step:>5}/{self.config.end}: {losses}, {1000 * pace:.1f} ms a step"
+        return text + f", {left // 60:.0f}:{left % 60:02.0f} left" if 0 < left < math.inf else text
 
     def check_finite(self, number):
         """Raises UserError if a loss, or the sum of all weights, is no longer finite."""
@@ -1010,9 +986,8 @@ class Run:
         if self.team.rank == 0:
             draw_losses(self.losses, self.log, self.out / "loss.png")
         if self.stopped or self.pressed:
-            given = "" if self.facts["source"] else ", text=text"  # they came from no file
             print(f"stopped after step {self.step}; everything is saved; to continue, add --resume to "
-                  f"the command (in Python: gpt.resume({str(self.out)!r}{given}))")
+                  f"the command (in Python: gpt.resume({str(self.out)!r}))")
             raise KeyboardInterrupt
         self.model.load_state_dict(self.best)
         self.model.eval()
@@ -1053,14 +1028,14 @@ def read_checkpoint(out):
     """The content of model.pt in a folder. Raises UserError if it is missing, damaged or not ours."""
     path = Path(out) / "model.pt"
     if not path.exists():
-        raise UserError(f"no checkpoint: {path} does not exist; train a model first")
+        hint = "OpenAI's gpt2 is a different model" if str(out).startswith("gpt2") else "train a model first"
+        raise UserError(f"no checkpoint: {path} does not exist; {hint}")
     try:
         with zipfile.ZipFile(path):  # on any other file torch would print warnings
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; choose another -o"
         if checkpoint["format"] == FORMAT:
-            config = Config(**checkpoint["config"])
-            return {name: checkpoint[name] for name in CONTENT} | {"config": config}
+            return {name: checkpoint[name] for name in CONTENT} | {"config": Config(**checkpoint["config"])}
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         problem = "is damaged, or not a checkpoint"
     raise UserError(f"{path} {problem}")
@@ -1106,35 +1081,32 @@ def execute(args):
     given = {name: value for name, value in vars(args).items() if value is not None}
     check_limits(given)
     settings = {name: given[name] for name in SETTINGS if name in given}
-    sampling = {"prompt": args.prompt} | {name: given[name] for name in SAMPLING if name in given}
+    options = {name: given[name] for name in ("prompt", *SAMPLING) if name in given}
     if args.prompt.startswith("FILE:"):
-        sampling["prompt"] = read_file(args.prompt.removeprefix("FILE:")).removesuffix("\n")
+        options["prompt"] = read_file(args.prompt.removeprefix("FILE:")).removesuffix("\n")
     if args.attention and not args.sample_only:
         raise UserError("--attention needs --sample-only")
     if args.sample_only or args.resume:
-        seed = settings.pop("seed", None) if args.sample_only else None
-        max_steps = settings.pop("max_steps", None) if args.resume else None
+        own = {"seed"} if args.sample_only else {"max_steps"}  # these may differ from the run in the folder
+        options |= {name: settings.pop(name) for name in own & settings.keys()}
         check_same(settings, read_checkpoint(args.work_dir)["config"])
     if args.sample_only:
         model, vocab = load(args.work_dir, pick_device(args.device))
         if args.attention:
             draw_attention(model, vocab, args.attention, Path(args.work_dir) / "attention.png")
         else:
-            print_texts(model, vocab, seed=seed, **sampling)
+            print_texts(model, vocab, **options)
         return
-    options = {"device": args.device, **sampling}
-    text, name = None, args.input_file or DEFAULT_TEXT
+    text, options["device"] = None, args.device
     if args.input_file or not args.resume:
+        name = args.input_file or DEFAULT_TEXT
         text, options["source"] = read_file(name), str(find_file(name).resolve())
     if args.resume:
-        resume(args.work_dir, text, max_steps=max_steps, **options)
+        resume(args.work_dir, text, **options)
         return
     if args.init_from:
-        if args.init_from.startswith("gpt2") and not Path(args.init_from).exists():
-            raise UserError("--init-from takes the folder of a run; OpenAI's gpt2 is a different model")
         known = read_checkpoint(args.init_from)["config"]
-        check_same({name: settings[name] for name in SIZES if name in settings}, known)
-        settings |= {name: getattr(known, name) for name in SIZES}
+        settings = {name: getattr(known, name) for name in SIZES} | settings
     config = configure(pick_device(args.device), **settings)
     train(text, config, args.work_dir, init_from=args.init_from, **options)
 

@@ -76,6 +76,10 @@ class Config:
     vocab_size: int = 0  # from the data
 
     @property
+    def end(self):  # the last step
+        return math.inf if self.max_steps == -1 else self.max_steps
+
+    @property
     def eval_interval(self):  # steps from one evaluation to the next
         return max(100, self.max_steps // 20)
 
@@ -95,7 +99,7 @@ DEFAULTS = {  # None: the type does not use it. block 0: as long as the longest 
     "bow":         (6000,  128,   1e-2,  1e-2,     0,   None,  None,   64,   64, None),
     "rnn":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.1),
     "gru":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.2),
-    "lstm":        (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.2),
+    "lstm":        (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  192,  0.3),
     "transformer": (2500,  128,   5e-3,  1e-1,     0,      4,     4,   64, None,  0.1),
 }
 SAMPLING = {
@@ -188,18 +192,12 @@ def find_file(name):
 
 def read_file(name):
     """The text of a UTF-8 file, a newline at every line end. Raises UserError if the file is not text."""
-    path = find_file(name)
     try:
-        text = path.read_text("utf-8").removeprefix("\ufeff")
-    except OSError as error:
-        raise UserError(f"{name}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise UserError(f"{name} is not UTF-8: byte 0x{byte:02x} at offset {error.start}") from None
-    if "\0" in text:
-        raise UserError(f"{name} is a binary file (byte 0 after {text.index(chr(0))} characters)")
-    if not text.strip():
-        raise UserError(f"{name} is empty or blank")
+        text = find_file(name).read_text("utf-8").removeprefix("\ufeff")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {name}: {error}") from None
+    if "\0" in text or not text.strip():
+        raise UserError(f"{name} is {'a binary file' if text.strip() else 'empty or blank'}")
     return text
 
 
@@ -823,10 +821,8 @@ def make_optimizers(model, config):
 
 def schedule(step, config):
     """The share of the peak learning rate: linear warmup, then linear decay to 1 % (none without an end)."""
-    warmup = 100 if config.max_steps < 0 else min(100, config.max_steps / 10)
-    rise = min(1, (step + 1) / warmup)
-    fall = 1 if config.max_steps < 0 else max(0.01, 1 - step / config.max_steps)
-    return min(rise, fall)
+    rise = (step + 1) / min(100, config.end / 10)
+    return min(1, rise, max(0.01, 1 - step / config.end))
 
 
 def set_learning_rate(optimizers, step, config):
@@ -877,16 +873,16 @@ def count(model, data):
     return evaluate(model, data["training"])[0]
 
 
-def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint=None, max_steps=None,
-          diagnose=False, **sampling):
+def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint=None, diagnose=False,
+          **sampling):
     """Train a model on a list of words, write model.pt, log.csv and pictures into `out`, print the progress.
 
     Returns a Result: the model with the weights of the best validation loss, its vocab, the run's figures.
-    `sampling`: options of `generate`. `checkpoint`: continue that run, up to `max_steps`; see `resume`.
-    Raises UserError; raises KeyboardInterrupt after Ctrl-C, once everything is saved.
+    `checkpoint`: continue that run, see `resume`. `sampling`: options of `generate`. Raises UserError; raises
+    KeyboardInterrupt after Ctrl-C, once everything is saved.
     """
     # Prepare the data, the model, its optimizers and the run.
-    check_limits({"max_steps": max_steps} | sampling)
+    check_limits(sampling)
     given, words, device = words, clean(words), pick_device(device)
     if len(words) < len(given):
         long = sum(len(word) > MAX_LENGTH for word in given)
@@ -900,7 +896,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     model = MODELS[config.type](config).to(device)
     optimizers = make_optimizers(model, config)
     run = Run(
-        out, config, model, optimizers, checkpoint, max_steps,
+        out, config, model, optimizers, checkpoint,
         facts={"chars": vocab.chars, "source": source, "digest": digest(words)},
         evaluate=lambda: evaluate(model, data["validation"])[0],
         sample=lambda step: print_words(
@@ -941,8 +937,6 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
         draw_pairs(model, vocab, data["training"], Path(out) / "pairs.png")
     if isinstance(getattr(model, "embed", None), nn.Embedding):
         draw_letters(model, vocab, Path(out) / "letters.png")
-    if diagnose:
-        run.diagnosis.finish(Path(out) / "diagnose.png")
     print(f"in {out}: {', '.join(name for name in FILES if (Path(out) / name).exists())}")
     results |= {"parameters": size_of(model), "seconds": run.seconds, "run": run, "samples": names}
     return Result(model, vocab, results)
@@ -963,10 +957,10 @@ class Result(typing.NamedTuple):
 
 
 def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options):
-    """Continue the run in a folder exactly where it stopped, up to `max_steps` in all; returns a Result.
+    """Continue the run in a folder exactly where it stopped; returns a Result. `options`: those of `train`.
 
-    `words` are needed only if the run did not read them from a file. `options`: those of `train`. Raises
-    UserError if there is no such run, or if the words are not the same.
+    `words` are needed only if the run did not read them from a file. `max_steps`: a new total; the learning
+    rate then falls until there. Raises UserError if there is no such run, or if the words are not the same.
     """
     checkpoint = read_checkpoint(out)
     config, source = checkpoint["config"], source or checkpoint["source"]
@@ -976,8 +970,9 @@ def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options)
     words = read_words(source) if words is None else words
     if digest(clean(words)) != checkpoint["digest"]:
         raise UserError(f"{source or 'this list'} does not have the words of the run in {out}")
-    max_steps = None if config.type == "ngram" else max_steps  # it takes one step
-    return train(words, config, out, source=source, checkpoint=checkpoint, max_steps=max_steps, **options)
+    if max_steps and config.type != "ngram":  # which takes one step
+        config = dataclasses.replace(config, max_steps=max_steps)
+    return train(words, config, out, source=source, checkpoint=checkpoint, **options)
 
 
 def train_all(words, out, values, options):
@@ -1093,15 +1088,14 @@ def new_figure(width, height, layout=None):
     """An empty figure, in inches. It does not use pyplot, so it leaves a notebook's own plots alone."""
     from matplotlib.figure import Figure  # imported here because it takes a second
 
+    warnings.filterwarnings("ignore", "Glyph .* missing")  # a character that the font lacks becomes a box
     return Figure(figsize=(width, height), dpi=120, layout=layout)
 
 
 def save_figure(figure, path):
     """Write a figure as a PNG file."""
     picture = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about characters that the font lacks: they become boxes
-        figure.savefig(picture, format="png")
+    figure.savefig(picture, format="png")
     write_file(path, picture.getvalue())
 
 
@@ -1188,6 +1182,8 @@ class Diagnosis:
 
     def measure(self):
         """Between two steps: how far did the last one move the weights?"""
+        if not self.before:
+            self.look("at the beginning")
         weights = {name: p.detach().clone() for name, p in self.model.named_parameters() if p.dim() == 2}
         if self.before:
             moved = [(p - self.before[name]).std() / self.before[name].std() for name, p in weights.items()]
@@ -1195,7 +1191,9 @@ class Diagnosis:
         self.before = weights
 
     def finish(self, path):
-        """Print the numbers and draw them."""
+        """Measure for the last time, print the numbers and draw them."""
+        self.measure()
+        self.look("at the end")
         figure = new_figure(10, 9, "constrained")
         axes = figure.subplot_mosaic([[0, 1], [2, 3], ["updates", "updates"]])
         for column, (when, layers) in enumerate(self.looks.items()):
@@ -1232,47 +1230,35 @@ class Run:
     Ctrl-C ends the loop between two steps, once everything is saved. `facts` are added to the checkpoint.
     """
 
-    PROGRESS = "step", "end", "seconds", "best_step", "best_loss", "best", "losses", "log"  # saved
+    PROGRESS = "step", "seconds", "best_step", "best_loss", "best", "losses", "log"  # saved
 
-    def __init__(self, out, config, model, optimizers, checkpoint, max_steps, facts, evaluate, sample,
-                 diagnosis=None):
+    def __init__(self, out, config, model, optimizers, checkpoint, facts, evaluate, sample, diagnosis):
         self.out, self.config, self.model, self.optimizers = Path(out), config, model, optimizers
         self.facts, self.evaluate, self.sample, self.diagnosis = facts, evaluate, sample, diagnosis
-        self.step, self.end, self.seconds = 0, config.max_steps, 0.0  # seconds of training; end -1: none
+        self.step, self.seconds = 0, 0.0  # of training
         self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
         self.losses, self.log = [], []  # one a batch; (step, seconds, training, validation)
         self.resumed, self.stopped = checkpoint is not None, False
         if checkpoint:
-            self.restore(checkpoint)
-        self.end = max_steps or self.end
-        if 0 < self.end < self.step:
-            raise UserError(f"--max-steps {self.end} is the total, but the run is at step {self.step}")
-
-    def restore(self, checkpoint):
-        """Continue from a checkpoint. The number of threads is restored too, because it decides how sums are
-        split and so how they are rounded."""
-        torch.set_num_threads(checkpoint["threads"])
-        self.model.load_state_dict(checkpoint["model"])
-        for optimizer, state in zip(self.optimizers, checkpoint["optimizers"]):
-            optimizer.load_state_dict(state)
-        vars(self).update(checkpoint["progress"])
+            torch.set_num_threads(checkpoint["threads"])  # they split sums, which decides the rounding
+            model.load_state_dict(checkpoint["model"])
+            for optimizer, state in zip(optimizers, checkpoint["optimizers"]):
+                optimizer.load_state_dict(state)
+            vars(self).update(checkpoint["progress"])
+        if config.end < self.step:
+            raise UserError(f"--max-steps {config.end} is the total, but the run is at step {self.step}")
 
     def describe(self, data):
         """Print what is about to be trained, and on what."""
-        size = f"{size_of(self.model):,} parameters" if size_of(self.model) else "no parameters, only counts"
         print(f"device: {device_of(self.model)}, {torch.get_num_threads()} threads\ndata: {data}")
-        uniform = f"a uniform guess has a loss of {math.log(self.config.vocab_size):.4f}"
-        print(f"model: {self.config.type}, {size}; {uniform}\nsettings: {self.config}")
+        print(f"model: {self.config.type}, {size_of(self.model):,} parameters; a uniform guess has a loss of "
+              f"{math.log(self.config.vocab_size):.4f}\nsettings: {self.config}")
         if self.resumed:
-            print(f"resuming at step {self.step}" + f" of {self.end}" * (self.end > 0))
-            if self.config.max_steps not in (self.end, -1):
-                print(f"the learning rate falls until step {self.config.max_steps}, as planned at the start")
+            print(f"resuming at step {self.step}")
 
     def __enter__(self):
         if not self.resumed:
             prepare_folder(self.out)
-        if self.diagnosis:
-            self.diagnosis.look("at the beginning")
         self.handler = None
         if threading.current_thread() is threading.main_thread():  # Python allows signal handlers only there
             self.handler = signal.signal(signal.SIGINT, self.on_ctrl_c)
@@ -1284,17 +1270,14 @@ class Run:
             signal.signal(signal.SIGINT, self.handler)
 
     def on_ctrl_c(self, *_):
-        """The first Ctrl-C stops after this step, a second at once."""
-        if self.stopped:
-            raise KeyboardInterrupt
-        self.stopped = True
+        self.stopped = True  # the loop stops after this step
 
     def __iter__(self):
         self.model.train()
         while True:
-            if self.step % self.config.eval_interval == 0 or self.step == self.end:
+            if self.step % self.config.eval_interval == 0 or self.step == self.config.end:
                 self.look()
-            if self.stopped or self.step == self.end:
+            if self.stopped or self.step == self.config.end:
                 return
             if self.diagnosis:
                 self.diagnosis.measure()
@@ -1326,16 +1309,15 @@ class Run:
         self.save()
         of_batches = f", batches {training:.4f}" if batches else ""
         print(self.status(f"validation {validation:.4f}{of_batches}"), flush=True)
-        if self.step % (4 * self.config.eval_interval) == 0 and self.step not in (0, self.end):
+        if self.step % (4 * self.config.eval_interval) == 0 and self.step not in (0, self.config.end):
             self.sample(self.step)
 
     def status(self, losses):
         """A line of progress: the step, losses, the time a step takes, the time left."""
         pace = self.seconds / max(1, self.step)
-        left = round(pace * (self.end - self.step))
-        return (f"step {self.step:>5}{f'/{self.end}' * (self.end > 0)}: {losses}"
-                + f", {1000 * pace:.1f} ms a step" * (pace > 0)
-                + f", {left // 60}:{left % 60:02} left" * (left > 0))
+        left = pace * (self.config.end - self.step)
+        text = f"step {self.step:>5}/{self.config.end}: {losses}, {1000 * pace:.1f} ms a step"
+        return text + f", {left // 60:.0f}:{left % 60:02.0f} left" if 0 < left < math.inf else text
 
     def check_finite(self, number):
         """Raises UserError if a loss, or the sum of all weights, is no longer finite."""
@@ -1360,13 +1342,11 @@ class Run:
         """Draw the losses; give the model its best weights or, after Ctrl-C, raise KeyboardInterrupt."""
         draw_losses({self.config.type: self}, self.out / "loss.png")
         if self.stopped:
-            given = "" if self.facts["source"] else ", words=words"  # they came from no file
             print(f"stopped after step {self.step}; everything is saved; to continue, add --resume to "
-                  f"the command (in Python: makemore.resume({str(self.out)!r}{given}))")
+                  f"the command (in Python: makemore.resume({str(self.out)!r}))")
             raise KeyboardInterrupt
         if self.diagnosis:
-            self.diagnosis.measure()
-            self.diagnosis.look("at the end")
+            self.diagnosis.finish(self.out / "diagnose.png")
         self.model.load_state_dict(self.best)
         self.model.eval()
 
@@ -1412,8 +1392,7 @@ def read_checkpoint(out):
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; choose another -o"
         if checkpoint["format"] == FORMAT:
-            config = Config(**checkpoint["config"])
-            return {name: checkpoint[name] for name in CONTENT} | {"config": config}
+            return {name: checkpoint[name] for name in CONTENT} | {"config": Config(**checkpoint["config"])}
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         problem = "is damaged, or not a checkpoint"
     raise UserError(f"{path} {problem}")
@@ -1461,27 +1440,27 @@ def execute(args):
     given = {name: value for name, value in vars(args).items() if value is not None}
     check_limits(given)
     settings = {name: given[name] for name in SETTINGS if name in given}
-    sampling = {"prompt": args.prompt} | {name: given[name] for name in SAMPLING if name in given}
+    options = {name: given[name] for name in ("prompt", *SAMPLING) if name in given}
     if args.sample_only or args.resume:
         checkpoint = read_checkpoint(args.work_dir)
-        seed = settings.pop("seed", None) if args.sample_only else None
-        max_steps = settings.pop("max_steps", None) if args.resume else None
+        own = {"seed"} if args.sample_only else {"max_steps"}  # these may differ from the run in the folder
+        options |= {name: settings.pop(name) for name in own & settings.keys()}
         check_same({"type": args.type or checkpoint["config"].type} | settings, checkpoint["config"])
     if args.sample_only:
         model, vocab = load(args.work_dir, pick_device(args.device))
-        names, origin = generate(model, vocab, **{"num_samples": 20, "seed": seed} | sampling), {}
+        names, origin = generate(model, vocab, **{"num_samples": 20} | options), {}
         with contextlib.suppress(UserError):  # if the words are available, mark samples that are among them
             words = clean(read_words(args.input_file or checkpoint["source"]))
             if digest(words) == checkpoint["digest"]:
                 origin = {word: f"\tin {name}" for name, part in split(words).items() for word in part}
         print("\n".join(name + origin.get(name, "") for name in names))
         return
-    options = {"device": args.device, "diagnose": args.diagnose, **sampling}
-    words, name = None, args.input_file or DEFAULT_WORDS
+    words, options = None, {"device": args.device, "diagnose": args.diagnose, **options}
     if args.input_file or not args.resume:
+        name = args.input_file or DEFAULT_WORDS
         words, options["source"] = read_words(name), str(find_file(name).resolve())
     if args.resume:
-        resume(args.work_dir, words, max_steps=max_steps, **options)
+        resume(args.work_dir, words, **options)
     elif args.type == "all":
         train_all(words, args.work_dir, settings, options)
     else:

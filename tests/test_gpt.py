@@ -402,7 +402,7 @@ def test_known_characters_keep_their_tokens():
 def test_bytes_that_are_no_utf8_are_named_with_their_offset_in_the_file(tmp_path):
     path = tmp_path / "text.txt"
     path.write_bytes("\ufeffaé日xyz\r\n".encode() * 100_000 + b"\xff")
-    with pytest.raises(gpt.UserError, match="byte 0xff at offset 1400000"):
+    with pytest.raises(gpt.UserError, match="byte 0xff in position 1400000"):
         gpt.read_file(path)
 
 

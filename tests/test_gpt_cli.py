@@ -165,7 +165,8 @@ def test_max_steps_is_the_total_when_resuming(capsys):
     train(steps=4)
     assert not gpt.main(["--resume", "--device", "cpu", "--max-steps", "6", "--max-new-tokens", "5"])
     assert checkpoint()["progress"]["step"] == 6
-    assert "resuming at step 4 of 6" in capsys.readouterr().out
+    assert "resuming at step 4\n" in capsys.readouterr().out
+    assert checkpoint()["config"]["max_steps"] == 6, "the learning rate falls until the new end"
     assert not gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"])  # it ended: nothing to do
     assert checkpoint()["progress"]["step"] == 6
     assert [row[0] for row in checkpoint()["progress"]["log"]] == [0, 4, 6], "no step is evaluated twice"
@@ -196,6 +197,13 @@ def test_finetuning_keeps_the_rows_of_known_characters_and_adds_new_ones():
     assert weights["embed.weight"][len(before["chars"]) :].std() > 0
 
 
+def test_finetuning_refuses_sizes_that_the_other_run_does_not_have():
+    train(out="base")
+    config = gpt.configure("cpu", n_layer=2, block_size=16, max_steps=1)
+    with pytest.raises(gpt.UserError, match="--n-layer 2 contradicts"):
+        gpt.train(TEXT, config, "out/other", init_from="base")
+
+
 # Input
 
 
@@ -220,8 +228,8 @@ INPUTS = {
     "no such file; looked in": None,
     "bad.txt is empty or blank": b"",
     "is empty or blank": b"\xef\xbb\xbf",
-    "binary file (byte 0 after 3 characters)": b"abc\0def",
-    "is not UTF-8: byte 0xe9 at offset 3": b"caf\xe9 au lait",
+    "is a binary file": b"abc\0def",
+    "can't decode byte 0xe9 in position 3": b"caf\xe9 au lait",
     "the text is too short: 30 characters": b"x" * 30,
 }
 
@@ -235,7 +243,7 @@ def test_a_bad_text_is_refused_in_one_sentence(capsys, sentence):
 
 def test_a_directory_is_no_text(capsys):
     Path("folder").mkdir()
-    assert "folder: Is a directory" in refused(capsys, "-i", "folder")
+    assert "cannot read folder: [Errno 21] Is a directory" in refused(capsys, "-i", "folder")
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
@@ -364,7 +372,7 @@ def test_ctrl_c_in_the_last_evaluation_is_not_swallowed(monkeypatch, capsys):
     class Pressed(gpt.Run):
         def look(self):
             super().look()
-            if self.step == self.end:
+            if self.step == self.config.end:
                 os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:

@@ -985,8 +985,8 @@ def refuse(capsys, arguments, *parts):
 
 INPUTS = {
     "a directory": (None, ["directory"]),
-    "a binary file": (b"PK\x03\x04abc\0\0\0", ["binary", "7"]),
-    "no UTF-8": (b"emma\nolivia\nzo\xeb\n", ["UTF-8", "offset 14"]),
+    "a binary file": (b"PK\x03\x04abc\0\0\0", ["binary"]),
+    "no UTF-8": (b"emma\nolivia\nzo\xeb\n", ["utf-8", "position 14"]),
     "an empty file": (b"", ["empty"]),
     "blank lines only": (b"\n  \n\t\n\r\n", ["blank"]),
     "nine words": (b"a\nb\nc\nd\ne\nf\ng\nh\ni\n", ["9", "10"]),

@@ -120,7 +120,7 @@ def test_a_run_that_came_from_no_file_goes_on_with_its_data_given_again(program,
     needs = next(notebook[name] for name in notebook if name.startswith(f"{program} needs"))
     assert needs["error"].startswith("UserError") and given in needs["error"]
     goes_on = notebook[f"{program} goes on"]
-    assert "resuming at step 100 " in goes_on["printed"] or "resuming at step 101 " in goes_on["printed"]
+    assert "resuming at step 100\n" in goes_on["printed"] or "resuming at step 101\n" in goes_on["printed"]
     assert (goes_on["error"], goes_on["echo"]) == (None, steps)
 
 
