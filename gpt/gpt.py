@@ -521,7 +521,8 @@ def orthogonalize(matrices):
     x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
     for _ in range(5):
         a = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+        b = torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315)  # -4.7750 a + 2.0315 a @ a
+        x = torch.baddbmm(x, b, x, beta=3.4445)  # 3.4445 x + b @ x
     return x
 
 
