@@ -57,7 +57,7 @@ text = "the cat sat on the mat and the dog ran to the man\\n" * 40
 small = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 4}
 """,
     "a plot": "plt.plot([1, 2]); matplotlib.get_backend(), plt.get_fignums()",
-    "makemore trains": 'makemore.train(words, makemore.configure("mlp", max_steps=200, batch_size=8), "out/mlp")',
+    "makemore trains": 'makemore.train(words, makemore.configure("mlp", max_steps=99, batch_size=8), "out/mlp")',
     "gpt trains": 'gpt.train(text, gpt.configure("cpu", max_steps=20, **small), "out/gpt", max_new_tokens=5)',
     "the plot": "matplotlib.get_backend(), plt.get_fignums()",
     "makemore is interrupted": """
