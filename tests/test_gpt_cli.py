@@ -65,8 +65,20 @@ def files():
 # A run
 
 
-def test_a_run_prints_its_progress_and_leaves_model_log_and_picture():
-    result = run("-i", "text.txt", *SIZES, "--max-steps", "240", "--prompt", "the", "--max-new-tokens", "30")
+LONG = ["-i", "text.txt", "--device", "cpu", "--max-steps", "240", *SIZES, "--dropout", "0.3", "--n-layer", "2"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run by a process of its own, never interrupted: the folder in which it ran, and how it ended."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "text.txt").write_text(TEXT)
+    return folder, run(*LONG, "--prompt", "the", "--max-new-tokens", "30", cwd=folder)
+
+
+def test_a_run_prints_its_progress_and_leaves_model_log_and_picture(whole, monkeypatch):
+    folder, result = whole
+    monkeypatch.chdir(folder)
     assert result.returncode == 0, result.stderr
     v = len(set(TEXT))
     assert re.search(rf"a uniform guess has a loss of {math.log(v):.4f}\n", result.stdout)
@@ -131,34 +143,39 @@ def test_the_default_text_is_found_from_any_folder():
 # Going on
 
 
-def test_a_run_stopped_by_ctrl_c_and_resumed_ends_with_the_weights_of_one_that_was_not(capfd):
-    flags = ("--dropout", "0.3", "--n-layer", "2")
-    train(*flags, steps=700, out="whole")
-    threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
-    assert train(*flags, steps=700) == 130
+def test_a_run_stopped_by_ctrl_c_and_resumed_ends_with_the_weights_of_one_that_was_not(
+        whole, monkeypatch, capfd):
+    whole = whole[0] / "out/gpt"
+
+    def press(optimizers, step, config, set_learning_rate=gpt.set_learning_rate):
+        if step == 57:  # in the middle of a step
+            os.kill(os.getpid(), signal.SIGINT)
+        set_learning_rate(optimizers, step, config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gpt, "set_learning_rate", press)
+        assert gpt.main(LONG) == 130
     stopped = checkpoint()["progress"]["step"]
-    assert 0 < stopped < 700
+    assert stopped == 58, "that step is finished"
     said = capfd.readouterr().out
     assert f"stopped after step {stopped}; everything is saved; to continue, add --resume to the command" in said
     assert not gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"])
-    assert checkpoint()["progress"]["step"] == 700
-    assert same_weights("whole", "out/gpt")
-    resumed, whole = checkpoint()["progress"], checkpoint("whole")["progress"]
+    assert checkpoint()["progress"]["step"] == 240
+    assert same_weights(whole, "out/gpt")
+    resumed, whole = checkpoint()["progress"], checkpoint(whole)["progress"]
     assert [row[0] for row in resumed["log"]] == [row[0] for row in whole["log"]]
     assert resumed["losses"] == whole["losses"]
 
 
-def test_a_run_that_was_killed_leaves_a_checkpoint_that_resumes():
-    train(steps=500, out="whole")
-    process = subprocess.Popen(command("-i", "text.txt", *SIZES, "--max-steps", "500", "--device", "cpu"),
-                               env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+def test_a_run_that_was_killed_leaves_a_checkpoint_that_resumes(whole):
+    process = subprocess.Popen(command(*LONG), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     while not process.stdout.readline().startswith("step   100/"):
         assert process.poll() is None
     process.kill()
     process.wait()
-    assert checkpoint()["progress"]["step"] < 500
+    assert checkpoint()["progress"]["step"] < 240
     assert not gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"])
-    assert same_weights("whole", "out/gpt")
+    assert same_weights(whole[0] / "out/gpt", "out/gpt")
 
 
 def test_max_steps_is_the_total_when_resuming(capsys):
@@ -399,18 +416,21 @@ def test_the_prompt_can_come_from_a_file_and_the_version_is_told(capsys):
     assert capsys.readouterr().out.startswith(f"gpt {gpt.VERSION}, torch ")
 
 
-def test_an_endless_run_samples_and_promises_no_end():
-    process = subprocess.Popen(command("-i", "text.txt", *SIZES, "--max-steps", "-1", "--device", "cpu"),
-                               env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
-    lines = []
-    while not lines or not lines[-1].startswith("step   500"):
-        lines.append(process.stdout.readline())
-        assert lines[-1], lines
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode == 130
-    steps = [i for i, line in enumerate(lines) if line.startswith("step")]
-    assert " left" not in "".join(lines) and steps[-1] - steps[-2] > 1, "a sample stands after step 400"
+def test_an_endless_run_samples_and_promises_no_end(monkeypatch, capsys):
+    class Pressed(gpt.Run):
+        def look(self):
+            super().look()
+            if self.step == 400:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gpt, "Run", Pressed)
+        assert train(steps=-1) == 130
+    lines = capsys.readouterr().out.splitlines(keepends=True)
+    last = max(i for i, line in enumerate(lines) if line.startswith("step"))
+    end = next(i for i, line in enumerate(lines) if line.startswith("stopped after step 401;"))
+    assert lines[last].startswith("step   400:")
+    assert " left" not in "".join(lines) and end - last > 1, "a sample stands after step 400"
 
 
 # Several processes
@@ -423,24 +443,43 @@ def torchrun(*arguments, **kwargs):
                             start_new_session=True, **kwargs)
 
 
-def test_two_processes_train_as_one_with_the_whole_batch(capsys):
+LONG_RUN_OF_TWO = ["-i", "text.txt", *SIZES, "--device", "cpu", "--max-steps", "1000000"]
+
+
+def run_both(name, batch_size):
+    """A run of one step and one of five steps."""
+    for steps in (1, 5):
+        config = gpt.configure("cpu", n_layer=1, n_head=2, n_embd=16, block_size=16, max_steps=steps,
+                               batch_size=batch_size, dropout=0)
+        gpt.train(TEXT, config, f"{name}{steps}", device="cpu", source="text.txt", max_new_tokens=5)
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """Two processes made two short runs and a long one, ended by Ctrl-C: their folder, what they printed."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "text.txt").write_text(TEXT)
+    (folder / "both.py").write_text(
+        f"import sys; sys.path[:0] = {str(Path(__file__).parent)!r}, {str(ROOT)!r}\n"
+        "import atexit, runpy, test_gpt_cli\n"
+        "atexit.register(print, 'ended in order', flush=True)  # the last thing a process does\n"
+        "test_gpt_cli.run_both('two', 4)\n"
+        "print('the long run', flush=True)\n"
+        "sys.argv[1:] = test_gpt_cli.LONG_RUN_OF_TWO\n"
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n")
+    process = torchrun("both.py", cwd=folder)
+    wait_for_checkpoint(process, folder)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    return folder, *process.communicate(timeout=60)
+
+
+def test_two_processes_train_as_one_with_the_whole_batch(two_processes, monkeypatch, capsys):
     """The momentum after the first step is a fixed share of the first gradient."""
-    Path("run.py").write_text(
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from gpt import gpt\n"
-        "def run(name, batch_size):\n"
-        "    text = gpt.read_file('text.txt')\n"
-        "    for steps in (1, 5):\n"
-        "        config = gpt.configure('cpu', n_layer=1, n_head=2, n_embd=16, block_size=16,\n"
-        "                               max_steps=steps, batch_size=batch_size, dropout=0)\n"
-        "        gpt.train(text, config, f'{name}{steps}', device='cpu', source='text.txt')\n"
-    )
-    Path("both.py").write_text("import run\nrun.run('two', 4)\n")
-    Path("one.py").write_text("import run\nrun.run('one', 8)\n")
-    process = torchrun("both.py")
-    subprocess.run([sys.executable, "one.py"], env=ENVIRONMENT, stdout=subprocess.DEVNULL, check=True)
-    _, err = process.communicate(timeout=100)
-    assert process.returncode == 0, err
+    folder, out, err = two_processes
+    assert out.count("the long run") == out.count("ended in order") == 2, err
+    monkeypatch.chdir(folder)
+    run_both("one", 8)
     for a, b in zip(checkpoint("one1")["optimizers"], checkpoint("two1")["optimizers"]):
         for i, state in a["state"].items():
             name = "momentum" if "momentum" in state else "exp_avg"
@@ -455,27 +494,25 @@ def test_two_processes_train_as_one_with_the_whole_batch(capsys):
     assert "the run has 2 process(es), not 1" in capsys.readouterr().err
 
 
-def start_long_run_of_two():
-    process = torchrun(str(SCRIPT), "-i", "text.txt", *SIZES, "--device", "cpu", "--max-steps", "1000000")
-    while not Path("out/gpt/model.pt").exists():
+def wait_for_checkpoint(process, folder):
+    """Until the long run of two processes has written its first one."""
+    while not (folder / "out/gpt/model.pt").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
-    return process
 
 
-def test_ctrl_c_stops_two_processes_together_with_one_checkpoint():
-    process = start_long_run_of_two()
-    time.sleep(0.5)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+def test_ctrl_c_stops_two_processes_together_with_one_checkpoint(two_processes):
+    folder, out, err = two_processes
+    out = out.rpartition("the long run\n")[2]
     assert out.count("stopped after step") == 1, err
     assert out.count("step     0") == 1, "the first process alone prints"
-    saved = checkpoint()
+    saved = checkpoint(folder / "out/gpt")
     assert saved["processes"] == 2 and f"stopped after step {saved['progress']['step']};" in out
 
 
 def test_when_one_of_two_processes_dies_the_other_ends():
-    process = start_long_run_of_two()
+    process = torchrun(str(SCRIPT), *LONG_RUN_OF_TWO)
+    wait_for_checkpoint(process, Path())
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     victim = next(
         pid for pid in children if b"RANK=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

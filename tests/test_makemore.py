@@ -5,6 +5,7 @@ Most runs call main(argv) in this process; a kill, a signal and an import have a
 
 import contextlib
 import csv
+import functools
 import io
 import math
 import os
@@ -853,26 +854,42 @@ def wait_for_rows(folder, number, process):
     raise AssertionError("no log appeared")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """whole(arguments) is the folder of a run with them that was never interrupted; each is made once."""
+    folder = tmp_path_factory.mktemp("whole")
+
+    @functools.cache
+    def finished(*arguments):
+        out = folder / str(len(list(folder.iterdir())))
+        assert not go(*arguments, "-o", out)
+        return out
+
+    return finished
+
+
+def long_run(name):
+    return ["-i", "words.txt", "--type", name, "--max-steps", 240, *TINY]
+
+
 @pytest.mark.parametrize("name", ["ninja", "transformer"])
-def test_a_killed_and_resumed_run_ends_like_one_that_was_never_interrupted(name):
-    arguments = ["-i", "words.txt", "--type", name, "--max-steps", 320, *TINY]
-    process = start(*arguments, "-o", "killed")
+def test_a_killed_and_resumed_run_ends_like_one_that_was_never_interrupted(name, whole):
+    process = start(*long_run(name), "-o", "killed")
     try:
-        wait_for_rows("killed", 3, process)
+        wait_for_rows("killed", 2, process)
     finally:
         process.kill()
         process.communicate()
     reached = saved("killed")["progress"]["step"]
-    assert 0 < reached < 320
+    assert 0 < reached < 240
     if name == "transformer":
         assert saved("killed")["config"]["dropout"] > 0
     assert not go("--resume", "-o", "killed")
-    assert not go(*arguments, "-o", "whole")
-    assert_same_run("killed", "whole")
+    assert_same_run("killed", whole(*long_run(name)))
 
 
-def test_ctrl_c_saves_says_how_to_go_on_and_the_resumed_run_is_exact():
-    arguments = ["-i", "words.txt", "--type", "transformer", "--max-steps", 320, *TINY]
+def test_ctrl_c_saves_says_how_to_go_on_and_the_resumed_run_is_exact(whole):
+    arguments = long_run("transformer")
     process = start(*arguments, "-o", "stopped")
     try:
         wait_for_rows("stopped", 2, process)
@@ -885,10 +902,9 @@ def test_ctrl_c_saves_says_how_to_go_on_and_the_resumed_run_is_exact():
     last = out.strip().splitlines()[-1]
     reached = saved("stopped")["progress"]["step"]
     assert f"stopped after step {reached}; everything is saved; to continue, add --resume to the command" in last
-    assert 0 < reached < 320
+    assert 0 < reached < 240
     assert not go(*arguments, "-o", "stopped", "--resume")
-    assert not go(*arguments, "-o", "whole")
-    assert_same_run("stopped", "whole")
+    assert_same_run("stopped", whole(*arguments))
 
 
 def test_a_resumed_run_may_be_given_a_larger_total(trained):
@@ -1405,10 +1421,18 @@ def test_samples_name_the_part_of_the_data_that_has_them(trained, capsys):
 
 
 def test_two_runs_write_into_one_folder_without_breaking_each_others_files():
-    processes = [start("-i", "words.txt", "--type", "bigram", "--max-steps", "120", *TINY) for _ in range(2)]
-    for process in processes:
-        status, _, err = finish(process)
-        assert (status, err) == (0, "")
+    code = (  # one program that becomes two, so that both begin at the same moment
+        "import os, sys, matplotlib.figure, torch._dynamo, makemore\n"
+        "other = os.fork()\n"
+        "status = makemore.main()\n"
+        "sys.exit(status or (os.waitpid(other, 0)[1] if other else 0))\n"
+    )
+    arguments = ["-i", "words.txt", "--type", "bigram", "--max-steps", "120", *TINY]
+    finished = subprocess.run(
+        [sys.executable, "-c", code, *arguments], check=False, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parent)})
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.count("in out/makemore: ") == 2, "both came to their end"
     assert mm.load("out/makemore")
 
 
@@ -1442,13 +1466,12 @@ def test_the_package_has_the_public_names():
         assert getattr(makemore, name) is getattr(mm, name)
 
 
-def test_faults_in_a_real_process_end_with_status_2_and_one_line():
+def test_faults_in_a_real_process_end_with_status_2_and_one_line(capfd):
     (Path("bad") / "deep").mkdir(parents=True)
     Path("bad/model.pt").write_bytes(b"PK\x03\x04 no checkpoint")
     before = snapshot(".")
-    processes = [start("-i", "nowhere.txt"), start("--sample-only", "-o", "bad")]
-    for process in processes:
-        status, _, err = finish(process)
+    from_outside = finish(start("--sample-only", "-o", "bad"))
+    for status, _, err in (from_outside, (mm.main(["-i", "nowhere.txt"]), *capfd.readouterr())):
         assert status == 2
         assert err.startswith("makemore: ") and err.count("\n") == 1
     assert snapshot(".") == before

@@ -57,16 +57,16 @@ text = "the cat sat on the mat and the dog ran to the man\\n" * 40
 small = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 4}
 """,
     "a plot": "plt.plot([1, 2]); matplotlib.get_backend(), plt.get_fignums()",
-    "makemore trains": 'makemore.train(words, makemore.configure("mlp", max_steps=400, batch_size=8), "out/mlp")',
+    "makemore trains": 'makemore.train(words, makemore.configure("mlp", max_steps=99, batch_size=8), "out/mlp")',
     "gpt trains": 'gpt.train(text, gpt.configure("cpu", max_steps=20, **small), "out/gpt", max_new_tokens=5)',
     "the plot": "matplotlib.get_backend(), plt.get_fignums()",
     "makemore is interrupted": """
-sys.stdout.press_at = "step   100/400"
-makemore.train(words, makemore.configure("mlp", max_steps=400, batch_size=8), "out/mlp 2")
+sys.stdout.press_at = "step   100/200"
+makemore.train(words, makemore.configure("mlp", max_steps=200, batch_size=8), "out/mlp 2")
 """,
     "gpt is interrupted": """
-sys.stdout.press_at = "step   100/300"
-gpt.train(text, gpt.configure("cpu", max_steps=300, **small), "out/gpt 2", max_new_tokens=5)
+sys.stdout.press_at = "step   100/150"
+gpt.train(text, gpt.configure("cpu", max_steps=150, **small), "out/gpt 2", max_new_tokens=5)
 """,
     "makemore needs its words": 'makemore.resume("out/mlp 2")',
     "makemore goes on": 'makemore.resume("out/mlp 2", words=words).results["run"].step',
@@ -115,7 +115,7 @@ def test_an_interrupted_run_says_how_to_go_on_from_python(program, notebook):
                      shown["printed"])
 
 
-@pytest.mark.parametrize("program, given, steps", [("makemore", "words=", "400"), ("gpt", "text=", "300")])
+@pytest.mark.parametrize("program, given, steps", [("makemore", "words=", "200"), ("gpt", "text=", "150")])
 def test_a_run_that_came_from_no_file_goes_on_with_its_data_given_again(program, given, steps, notebook):
     needs = next(notebook[name] for name in notebook if name.startswith(f"{program} needs"))
     assert needs["error"].startswith("UserError") and given in needs["error"]
