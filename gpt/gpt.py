@@ -987,8 +987,9 @@ class Run:
         if self.team.rank == 0:
             draw_losses(self.losses, self.log, self.out / "loss.png")
         if self.stopped or self.pressed:
+            again = "" if self.facts["source"] else ", text=text"  # they came from no file
             print(f"stopped after step {self.step}; everything is saved; to continue, add --resume to "
-                  f"the command (in Python: gpt.resume({str(self.out)!r}))")
+                  f"the command (in Python: gpt.resume({str(self.out)!r}{again}))")
             raise KeyboardInterrupt
         self.model.load_state_dict(self.best)
         self.model.eval()

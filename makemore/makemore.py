@@ -1337,8 +1337,9 @@ class Run:
         """Draw the losses; give the model its best weights or, after Ctrl-C, raise KeyboardInterrupt."""
         draw_losses({self.config.type: self}, self.out / "loss.png")
         if self.stopped:
+            again = "" if self.facts["source"] else ", words=words"  # they came from no file
             print(f"stopped after step {self.step}; everything is saved; to continue, add --resume to "
-                  f"the command (in Python: makemore.resume({str(self.out)!r}))")
+                  f"the command (in Python: makemore.resume({str(self.out)!r}{again}))")
             raise KeyboardInterrupt
         if self.diagnosis:
             self.diagnosis.finish(self.out / "diagnose.png")

@@ -429,7 +429,7 @@ def test_an_endless_run_samples_and_promises_no_end(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines(keepends=True)
     last = max(i for i, line in enumerate(lines) if line.startswith("step"))
     end = next(i for i, line in enumerate(lines) if line.startswith("stopped after step 401;"))
-    assert lines[last].startswith("step   400:")
+    assert lines[last].startswith("step   400/inf: ")
     assert " left" not in "".join(lines) and end - last > 1, "a sample stands after step 400"
 
 
