@@ -4,17 +4,20 @@
     python exercises.py 4.2      one exercise, with its whole task
 
 Put your own lines in place of `raise NotImplementedError`, and run again. The checks stand below the exercises:
-they say what the answer is, so look at them last. Solutions are in tests/solutions.py.
+they say what the answer is, so look at them last. Solutions are in tests/solutions.py. A function must not
+change what it is given, unless its task says so: work on a copy.
 
 Shapes: N examples, n letters of context, V = 27 tokens, d channels of a letter's vector, H hidden units; B words,
 T positions, C channels. Token 0 is the "." before and behind a word, tokens 1 to 26 are the letters a to z.
 """
 import contextlib
+import copy
 import functools
 import inspect
 import io
 import itertools
 import math
+import numbers
 import random
 import sys
 import tempfile
@@ -26,6 +29,9 @@ import torch
 import torch.nn.functional as F
 
 import makemore
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)  # with networks this small, more threads wait for one another
 
 LETTERS = ".abcdefghijklmnopqrstuvwxyz"  # token i is LETTERS[i]
 
@@ -60,8 +66,8 @@ def trigrams(words, alpha):
 def split(words, seed):
     """2.3 Training, validation and test words (lecture 2, second exercise; `split` in makemore.py).
 
-    Put the words in random order and cut them into 80 % to train on, 10 % for validation and 10 % to test. The
-    same seed gives the same parts. The list that you are given stays as it is.
+    Put the words in random order and cut them into 80 % to train on, 10 % for validation and 10 % to test.
+    Round as you like. The same seed gives the same parts. The list that you are given stays as it is.
 
     In: a list of words, at least ten; seed, an int. Out: three lists, together all words.
     """
@@ -95,7 +101,8 @@ def bigram_loss(W, x, y):
     """2.6 The loss, for logits of any size (lecture 2, fifth exercise; `loss_of` in makemore.py).
 
     The lecture computes exp, then the sum, then log. Do it in a way that also works for logits of 1,000: either
-    with F.cross_entropy or with your own lines. What goes wrong in the lecture's way?
+    with F.cross_entropy or with your own lines. What goes wrong in the lecture's way? Taking the largest
+    logit off every row is half of it; look at the log, too.
 
     In: W (27, 27), the logits of the next letter for each letter; x (N,) and y (N,), letters and next letters.
     Out: the mean negative log-likelihood, a tensor without dimensions.
@@ -112,7 +119,8 @@ def kneser_ney(words, n, discount):
         q_k(letter | k letters) = max(count - D, 0) / total + D * kinds / total * q_(k-1)(letter | k - 1 letters)
 
     count is how often the letter followed these k letters, total the sum of the counts of all letters there, and
-    kinds is how many different letters followed. Where total is 0, q_k is q_(k-1). The last one is uniform:
+    kinds is how many different letters followed (for k < n, total and kinds are of the new counts, too, which
+    come next). Where total is 0, q_k is q_(k-1). The last one is uniform:
     q_(-1) = 1/27. The idea of Kneser and Ney is in the counts: only the longest contexts (k = n) count
     occurrences. A shorter context counts in how many different contexts, longer by one letter, the letter was
     seen after it.
@@ -120,7 +128,9 @@ def kneser_ney(words, n, discount):
     n "." stand before each word, one behind it. The test loss must be below 2.05 with n = 5, discount 0.9.
 
     In: a list of words; n, at least 1; the discount, a float. Out: a function. It takes a beginning of a word
-    ("" at first, then "e", "em", ...) and gives a list of 27 floats, the distribution of the next letter.
+    ("" at first, then "e", "em", ...) and gives a list of 27 floats, the distribution of the next letter, in
+    the order of LETTERS. Only the last n letters of the beginning count, with "." in front where it is
+    shorter.
     """
     raise NotImplementedError
 
@@ -190,7 +200,8 @@ def zero_start():
         "W2 and b2": these two are zero, the others random, after one step?
         "W1 and b1": these two are zero, the others random, after one step?
 
-    Answer with a pencil first. Out: a dict with these four keys; the values are sets of names, such as {"W1"}.
+    Answer with a pencil first. Out: a dict with these four keys; the values are sets of names. A set with two
+    is {"W1", "C"}.
     """
     raise NotImplementedError
 
@@ -266,8 +277,12 @@ def backward(v, x, y):
     the derivative of the loss by each tensor. Run the check as often as you like: it compares one tensor after the
     other, in the order of BACKWARD, and says which is the first that is missing or wrong.
 
-    In: v, the tensors by name (v.logits, v.W2, ...); x (N, n) and y (N,), tokens. Out: a dict from the names in
-    BACKWARD to the derivatives, each of the shape of its tensor.
+    The derivative by `largest` is zero but for rounding: subtracting a number from a whole row changes no
+    probability. So the check cannot tell whether you have its sign right.
+
+    In: v, the tensors by name (v.logits, v.W2, ...), float64: make new ones with torch.zeros_like, or with
+    dtype=v.C.dtype; x (N, n) and y (N,), tokens. Out: a dict from the names in BACKWARD to the derivatives,
+    each of the shape of its tensor.
     """
     raise NotImplementedError
 
@@ -277,7 +292,7 @@ def cross_entropy_gradient(logits, y):
 
     Most of 5.1 cancels out. Write the derivative of the mean cross-entropy by the logits at once.
 
-    In: logits (N, V); y (N,), tokens. Out: (N, V).
+    In: logits (N, V), float64; y (N,), tokens. Out: (N, V), float64 too.
     """
     raise NotImplementedError
 
@@ -289,7 +304,8 @@ def batch_norm_gradient(dout, x, gain, eps=1e-5):
     of x. Write the derivative of the loss by x at once. Every row of x moves the mean and the variance, and
     through them all the other rows.
 
-    In: dout (N, H), the derivative of the loss by out; x (N, H); gain (H,). Out: (N, H).
+    In: dout (N, H), the derivative of the loss by out; x (N, H); gain (H,). Out: (N, H). All are float64:
+    make new tensors with torch.zeros_like, or with dtype=x.dtype.
     """
     raise NotImplementedError
 
@@ -303,8 +319,8 @@ def train_step(p, x, y, learning_rate):
 
     with the batch norm of 5.3. Compute the loss and all gradients, then change the tensors of p in place.
 
-    In: p, a dict of C (V, d), W1 (n * d, H), gain (H,), bias (H,), W2 (H, V), b2 (V,); x (N, n) and y (N,),
-    tokens; learning_rate, a float. Out: the loss before the step, a float or a tensor.
+    In: p, a dict of C (V, d), W1 (n * d, H), gain (H,), bias (H,), W2 (H, V), b2 (V,), all float64; x (N, n)
+    and y (N,), tokens; learning_rate, a float. Out: the loss before the step, a float or a tensor.
     """
     raise NotImplementedError
 
@@ -328,7 +344,8 @@ def dilated(x, weights):
     """6.2 The same as a dilated causal convolution (lecture 6; `WaveNet.forward` in makemore.py).
 
     A word of T letters has T windows of eight letters, one for each position, and most of the nodes of their trees
-    are the same. Compute all trees in one pass over the word, every node once: no loop over positions.
+    are the same. Compute all trees in one pass over the word, every node once: no loop over positions. The
+    check looks only at the numbers.
 
     In: x (B, T + 7, C), the vectors of a word with seven more in front of it; weights as in 6.1.
     Out: (B, T, H); position t is the tree of x[:, t : t + 8].
@@ -341,39 +358,73 @@ def dilated(x, weights):
 
 
 def compare(what, got, expected, tolerance=1e-5, mistakes=(), otherwise=""):
-    """Raises Wrong unless the tensor `got` has the shape and the numbers of `expected`."""
+    """Raises Wrong unless `got` has the shape and the numbers of `expected`, a tensor or a float."""
+    if isinstance(expected, float):  # then a tensor with one number will do, too
+        if not isinstance(got, numbers.Real) and not (isinstance(got, torch.Tensor) and got.numel() == 1):
+            raise Wrong(f"{what} should be a number, but {short(got)} came")
+        got, expected = (torch.tensor(float(number), dtype=torch.float64) for number in (got, expected))
     shape = tuple(expected.shape)
     if not isinstance(got, torch.Tensor):
         raise Wrong(f"{what} should be a tensor {shape}, but {short(got)} came")
 
-    def close(value):
+    def close(value, tolerance=tolerance):
+        value = torch.as_tensor(value, dtype=torch.float64)
         return value.shape == got.shape and torch.allclose(
-            got.double(), value.double(), tolerance, tolerance, equal_nan=True)
+            got.double(), value, tolerance, tolerance, equal_nan=True)
 
     if close(expected):
         return
-    hint = next((hint for value, hint in mistakes if close(value)), otherwise)
+    if got.dtype == torch.float32 and expected.dtype == torch.float64 and close(expected, 1e-5):
+        otherwise = "these are float32 numbers, the task has float64: dtype=torch.float64"
+    hint = next((hint for value, hint in mistakes if close(value)), otherwise * (got.shape == expected.shape))
     hint = hint and f"; {hint}"
     if got.shape != expected.shape:
         raise Wrong(f"{what} should have the shape {shape}, but {tuple(got.shape)} came{hint}")
     difference = (got.double() - expected.double()).abs().nan_to_num(math.inf)
     index = [int(i) for i in torch.unravel_index(difference.argmax(), shape)]
     where = f" at {index}" if index else ""
-    raise Wrong(f"{what} should be {expected[tuple(index)]:.7g}{where}, but {got[tuple(index)]:.7g} came{hint}")
+    expected, got = digits(expected[tuple(index)].item(), got[tuple(index)].item())
+    raise Wrong(f"{what} should be {expected}{where}, but {got} came{hint}")
 
 
-def several(got, n, what):
-    """`got` as a tuple of n things. Raises Wrong unless it is one."""
+def digits(a, b):
+    """Two numbers as texts: of seven digits, or of as many as it takes to tell them apart."""
+    n = next((n for n in range(7, 17) if f"{a:.{n}g}" != f"{b:.{n}g}"), 17)
+    return f"{a:.{n}g}", f"{b:.{n}g}"
+
+
+def ask(solve, *given):
+    """What solve makes of copies of its inputs. Raises Wrong if it changes one of them."""
+    copies = copy.deepcopy(given)
+    got = solve(*copies)
+    for name, before, after in zip(inspect.signature(solve).parameters, given, copies):
+        if not same(before, after):
+            raise Wrong(f"{name} should not change, but it did; work on a copy")
+    return got
+
+
+def same(a, b):
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def several(got, n, what, kind=object):
+    """`got` as a tuple of n things. Raises Wrong unless it is one, and all its things are of this kind."""
     if not isinstance(got, (tuple, list)) or len(got) != n:
         raise Wrong(f"{what} should come back, but {short(got)} came")
+    for each in got:
+        if not isinstance(each, kind):
+            raise Wrong(f"{what} should come back, but one of them is {each!r:.60}")
     return got
 
 
 def short(got):
     if got is None:
-        return "nothing (is there a return?)"
+        return "None (is there a return?)"
     text = f"a tensor {tuple(got.shape)}" if isinstance(got, torch.Tensor) else repr(got)
-    return text if len(text) < 60 else f"a {type(got).__name__}"
+    length = f" of {len(got)}" if isinstance(got, (list, tuple, dict, str)) else ""
+    return text if len(text) < 60 else f"a {type(got).__name__}{length}"
 
 
 @functools.lru_cache(maxsize=1)
@@ -405,27 +456,23 @@ def parameters(generator, H, n=3, d=4, V=27):
 
 
 def check_pairs(solve):
-    counts, probabilities = several(solve(["emma", "ava", "mia"]), 2, "two dicts")
+    counts, probabilities = several(ask(solve, ["emma", "ava", "mia"]), 2, "two dicts", dict)
     expected = {".e": 1, "em": 1, "mm": 1, "ma": 1, "a.": 3, ".a": 1, "av": 1, "va": 1, ".m": 1, "mi": 1, "ia": 1}
     for got, kind in ((counts, "counts"), (probabilities, "probabilities")):
-        if not isinstance(got, dict):
-            raise Wrong(f"the {kind} should be a dict, but {short(got)} came")
         if set(got) != set(expected):
-            hint = "" if any("." in pair for pair in got) else '; every word has a "." before and behind it'
+            dots = any("." in str(pair) for pair in got)
+            hint = "" if dots else '; every word has a "." before and behind it'
             raise Wrong(f"the {kind} of emma, ava, mia should have {len(expected)} pairs ({', '.join(expected)}), "
                         f"but {len(got)} came ({', '.join(map(str, got))}){hint}")
     if dict(counts) != expected:
         pair = next(pair for pair in expected if counts[pair] != expected[pair])
         raise Wrong(f"the count of {pair} in emma, ava, mia should be {expected[pair]}, but {counts[pair]} came")
-    by_hand = {".e": 1 / 3, "em": 1, "mm": 1 / 3, "ma": 1 / 3, "a.": 3 / 4, ".a": 1 / 3, "av": 1 / 4, "va": 1,
-               ".m": 1 / 3, "mi": 1 / 3, "ia": 1}
-    mistakes = {3 / 13: "divide by the number of pairs that begin with the same letter, not by all 13",
-                1: "given the first letter, not the second: a is followed four times"}
+    by_hand = {".e": 1 / 3, "em": 1.0, "mm": 1 / 3, "ma": 1 / 3, "a.": 3 / 4, ".a": 1 / 3, "av": 1 / 4,
+               "va": 1.0, ".m": 1 / 3, "mi": 1 / 3, "ia": 1.0}
     for pair in ("a.", *by_hand):
-        if abs(probabilities[pair] - by_hand[pair]) > 1e-6:
-            hint = next((f"; {mistakes[m]}" for m in mistakes if abs(probabilities["a."] - m) < 1e-6), "")
-            raise Wrong(f"the probability of {pair} in emma, ava, mia should be {by_hand[pair]:.6f}, "
-                        f"but {probabilities[pair]:.6f} came{hint}")
+        compare(f"the probability of {pair} in emma, ava, mia", probabilities[pair], by_hand[pair], 1e-6, [
+            (3 / 13, "divide by the number of pairs that begin with the same letter, not by all 13"),
+            (1.0, "given the first letter, not the second: a is followed four times")] * (pair == "a."))
 
 
 def check_trigrams(solve):
@@ -446,15 +493,12 @@ def check_trigrams(solve):
         (plain / plain.sum(2, keepdim=True).clamp(min=1), "add alpha to every count before you divide"),
         ((plain + alpha) / plain.sum(2, keepdim=True), "add alpha before you sum, too"),
     ]
-    compare("P", solve(list(words), alpha), counts / counts.sum(2, keepdim=True), mistakes=mistakes)
+    compare("P", ask(solve, words, alpha), counts / counts.sum(2, keepdim=True), mistakes=mistakes)
 
 
 def check_split(solve):
     words = [a + b for a, b in itertools.product(LETTERS[1:], repeat=2)][:500]
-    given = list(words)
-    parts = several(solve(given, 1), 3, "three lists of words")
-    if given != words:
-        raise Wrong("the list of words should stay as it is, but it is in another order now; shuffle a copy")
+    parts = several(ask(solve, words, 1), 3, "three lists of words", (list, tuple))
     sizes = [len(part) for part in parts]
     if sizes != [400, 50, 50]:
         raise Wrong(f"of 500 words 400, 50 and 50 should come, but {sizes[0]}, {sizes[1]} and {sizes[2]} came")
@@ -464,9 +508,9 @@ def check_split(solve):
         raise Wrong("the test words should come from the whole list, but they are its end; shuffle first: "
                     "our list is sorted by sex and from frequent to rare")
     random.seed(5)
-    if [list(part) for part in solve(list(words), 1)] != [list(part) for part in parts]:
+    if [list(part) for part in ask(solve, words, 1)] != [list(part) for part in parts]:
         raise Wrong("the same seed should give the same parts, but others came; random.Random(seed) knows it")
-    if [list(part) for part in solve(list(words), 2)] == [list(part) for part in parts]:
+    if [list(part) for part in ask(solve, words, 2)] == [list(part) for part in parts]:
         raise Wrong("another seed should give other parts, but the same came")
 
 
@@ -481,95 +525,107 @@ def check_tune_smoothing(solve):
         return -p.log().mean().item()
 
     alphas = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0]
-    alpha, reported = several(solve(loss, alphas), 2, "alpha and the loss")
+    alpha, reported = several(solve(loss, [*alphas]), 2, "alpha and the loss")
     tests = calls.count("test")
     table = {part: {a: loss(part, a) for a in alphas} for part in index}
     best = min(alphas, key=table["validation"].get)
     if tests > 1:
         raise Wrong(f"the test words should be looked at once, but it was {tests} times; whoever chooses with "
                     "their help reports a loss that is too good")
-    if alpha != best:
-        by_training = min(alphas, key=table["training"].get)
-        hint = "; that is the best on the training words, which always like the least smoothing"
-        raise Wrong(f"the alpha with the best validation loss is {best}, but {alpha} came"
-                    f"{hint * (alpha == by_training)}")
-    if abs(reported - table["test"][best]) > 1e-9:
-        hint = "; that is the validation loss, on which alpha was chosen"
-        raise Wrong(f"the loss should be {table['test'][best]:.6f}, but {reported:.6f} came"
-                    f"{hint * (abs(reported - table['validation'][best]) < 1e-9)}")
-    return f"alpha {best}, test loss {reported:.4f}"
+    compare("the alpha with the best validation loss", alpha, best, mistakes=[
+        (min(alphas, key=table["training"].get),
+         "that is the best on the training words, which always like the least smoothing")])
+    compare("the loss", reported, table["test"][best], 1e-6, mistakes=[
+        (table["validation"][best], "that is the validation loss, on which alpha was chosen")])
+    return f"alpha {best}, test loss {table['test'][best]:.4f}"
 
 
 def check_rows(solve):
     W = torch.randn(27, 27, generator=torch.Generator().manual_seed(1))
     x = torch.tensor([5, 13, 13, 1, 0])
     one_hot = F.one_hot(x, 27)
-    compare("the logits", solve(W, x), one_hot.float() @ W, mistakes=[
+    compare("the logits", ask(solve, W, x), one_hot.float() @ W, mistakes=[
         (W[:, x].T, "these are columns; the first index picks a row"), (W[:, x], "the first index picks a row"),
         (one_hot.float(), "that is the one-hot vector itself")])
     W[2] = -math.inf  # no x is 2, so that this row must not matter
-    got = solve(W, x)
-    if not got.isfinite().all():
-        raise Wrong("with W[2] = -inf the logits of the letters 5, 13, 13, 1, 0 should stay the same, but nan came; "
-                    "0 * -inf is nan: there is a product with one-hot in it")
-    compare("the logits with W[2] = -inf", got, W[x])
+    got = ask(solve, W, x)
+    hint = "0 * -inf is nan: there is a product with one-hot in it"
+    compare("the logits with W[2] = -inf", got, W[x], otherwise=hint * bool(got.isnan().any()))
 
 
 def check_bigram_loss(solve):
     generator = torch.Generator().manual_seed(1)
     W = torch.randn(27, 27, generator=generator)
     x, y = torch.randint(27, (2, 50), generator=generator)
+    too_large = [
+        (math.nan, "exp(1000) is infinite: take the largest logit off first, or use F.cross_entropy"),
+        (math.inf, "a probability is 0, and log 0 is infinite: take the log of the sum, not of the quotient"),
+    ]
     for scale in (1, 1000):
         logits = (W * scale).double()[x]
         likelihood = logits.gather(1, y[:, None])[:, 0] - logits.logsumexp(1)
-        got = solve(W * scale, x, y)
-        if scale == 1000 and isinstance(got, torch.Tensor) and not got.isfinite().all():
-            raise Wrong(f"with logits of 1,000 the loss should be {-likelihood.mean():.7g}, but {got.item()} came; "
-                        "exp(1000) is infinite: take the largest logit off every row first, or use "
-                        "F.cross_entropy, which does so")
+        got = ask(solve, W * scale, x, y)
         compare(f"the loss with logits of about {scale:,}", got, -likelihood.mean(), mistakes=[
             (likelihood.mean(), "the sign: the negative log-likelihood"),
             (-likelihood.sum(), "the mean, not the sum"),
             (-likelihood, "take the mean"),
             (-likelihood.exp().mean().log(), "the mean of the logs, not the log of the mean"),
             (-likelihood.exp().mean(), "the log is missing"),
-            (F.cross_entropy(W.T[x] * scale, y).double(), "W[x], not W[:, x]")])
+            (F.cross_entropy(W.T[x] * scale, y).double(), "W[x], not W[:, x]"),
+            *(too_large if scale == 1000 else [])])
+
+
+PROBABILITIES = 27, "a list of 27 probabilities", (numbers.Real, torch.Tensor)
 
 
 def check_kneser_ney(solve):
-    # By hand: "a" is followed by b twice, so that q_1(b | a) = 1.5 / 2 + 0.5 / 2 * q_0(b). Of the five different
-    # pairs (.a, ab, b., .c, cb) two end in b, and they have four kinds of ends: q_0(b) = 1.5 / 5 + 2 / 5 / 27.
-    q = solve(["ab", "ab", "cb"], 1, 0.5)
-    if not callable(q):
-        raise Wrong(f"a function should come back, but {short(q)} came")
-    unseen = 1.5 / 5 + 2 / 5 / 27
-    for letters in ("a", "z"):
-        expected = 1.5 / 2 + 0.5 / 2 * unseen if letters == "a" else unseen
-        got = several(q(letters), 27, "a list of 27 probabilities")
-        by_occurrence = 2.5 / 9 + 2 / 9 / 27
-        mistakes = [
-            (1.5 / 2 + 0.5 / 2 * by_occurrence, "a shorter context counts different longer contexts, not occurrences"),
-            (by_occurrence, "a shorter context counts different longer contexts, not occurrences"),
-            (1.5 / 2 + 0.5 * (1.5 / 5 + 0.5 / 27), "the share of the shorter context is D * kinds / total"),
-            (1.5 / 2 + 0.5 / 2 / 27, "q_0 is missing, the distribution without any context"),
-            (1.5 / 2, "the shorter context is missing"), (1.0, "the discount is missing"),
-            (1.5 / 2 + 0.5 / 2 * 1.5 / 5, "the last one is uniform: q_(-1) = 1/27"),
-            (1.5 / 2 + 0.5 / 2 * 2 / 5, "q_0 is discounted too, and q_(-1) = 1/27"),
-            (1 / 27, "a context that was never seen has the distribution of the shorter one"),
-            (0.0, "a context that was never seen has the distribution of the shorter one"),
-        ]
-        if abs(got[2] - expected) > 1e-6:
-            hint = next((f"; {hint}" for value, hint in mistakes if abs(got[2] - value) < 1e-6), "")
-            raise Wrong(f"of the words ab, ab, cb with n = 1 and a discount of 0.5, the probability of b after "
-                        f"{letters} should be {expected:.6f}, but {got[2]:.6f} came{hint}")
-        if abs(sum(got) - 1) > 1e-6:
-            raise Wrong(f"the distribution after {letters} should sum to 1, but its sum is {sum(got):.6f}; "
-                        "all 27 letters get a share of the shorter context")
+    # By hand: in ab, ab, cb "a" is followed by b twice, so that q_1(b | a) = 1.5 / 2 + 0.5 / 2 * q_0(b). Of
+    # the five different pairs (.a, ab, b., .c, cb) two end in b, and they have four kinds of ends: q_0(b) =
+    # 1.5 / 5 + 2 / 5 / 27. In ab, cab five pairs occur, too (.a, ab, b., .c, ca): two end in a, one in b.
+    unseen, by_occurrence, ends = 1.5 / 5 + 2 / 5 / 27, 2.5 / 9 + 2 / 9 / 27, 0.5 / 5 + 2 / 5 / 27
+    kinds = "a shorter context counts different longer contexts, not occurrences"
+    mistakes = [
+        (1.5 / 2 + 0.5 / 2 * by_occurrence, kinds), (by_occurrence, kinds),
+        (1.5 / 2 + 0.5 * (1.5 / 5 + 0.5 / 27), "the share of the shorter context is D * kinds / total"),
+        (1.5 / 2 + 0.5 / 2 / 27, "q_0 is missing, the distribution without any context"),
+        (1.5 / 2, "the shorter context is missing"), (1.0, "the discount is missing"),
+        (1.5 / 2 + 0.5 / 2 * 1.5 / 5, "the last one is uniform: q_(-1) = 1/27"),
+        (1.5 / 2 + 0.5 / 2 * 2 / 5, "q_0 is discounted too, and q_(-1) = 1/27"),
+        (1 / 27, "a context that was never seen has the distribution of the shorter one"),
+        (0.0, "a context that was never seen has the distribution of the shorter one"),
+    ]
+    for words, n, beginning, letter, expected in [
+        (["ab", "ab", "cb"], 1, "a", "b", 1.5 / 2 + 0.5 / 2 * unseen),
+        (["ab", "ab", "cb"], 1, "z", "b", unseen),
+        (["ab", "cab"], 2, "", "a", 0.5 / 2 + 0.5 * (0.5 / 2 + 0.5 * unseen)),
+        (["ab", "cab"], 2, "abca", "b", 0.5 + 0.5 * (1.5 / 2 + 0.5 / 2 * ends)),
+    ]:
+        q = ask(solve, words, n, 0.5)
+        if not callable(q):
+            raise Wrong(f"a function should come back, but {short(q)} came")
+        got = several(q(beginning), *PROBABILITIES)
+        what = (f"of the words {', '.join(words)} with n = {n} and a discount of 0.5, the probability of "
+                f"{letter} after {beginning!r}")
+        compare(what, got[LETTERS.index(letter)], expected, 1e-6, mistakes if n == 1 else (),
+                'two "." stand before each word, and the next shorter context of ca is a' * (n == 2))
+        check_distribution(beginning, got)
     start = time.perf_counter()
-    loss = loss_on_test_words(solve(names()["training"], 5, 0.9), 5)
+    loss = loss_on_test_words(ask(solve, names()["training"], 5, 0.9), 5)
     if not loss < 2.05:
         raise Wrong(f"the test loss should be below 2.05, but it is {loss:.4f}")
     return f"test loss {loss:.4f}, {time.perf_counter() - start:.1f} s"
+
+
+def check_distribution(beginning, got):
+    """Raises Wrong unless `got` has 27 probabilities above 0 that sum to 1."""
+    several(got, *PROBABILITIES)
+    for letter, p in zip(LETTERS, got):
+        if not p > 0:
+            raise Wrong(f"the probability of {letter} after {beginning!r} should be above 0, but {p:.6g} came"
+                        + "; max(count - D, 0)" * (p < 0))
+    if not abs(sum(got) - 1) <= 1e-6:
+        raise Wrong(f"the distribution after {beginning!r} should sum to 1, but its sum is {sum(got):.7g}; "
+                    "what D takes off the counts is D * kinds")
 
 
 def loss_on_test_words(distribution, n):
@@ -580,9 +636,7 @@ def loss_on_test_words(distribution, n):
             key = ("." * n + word[:i])[-n:]
             if key not in known:
                 known[key] = distribution(word[:i])
-                if abs(sum(known[key]) - 1) > 1e-6:
-                    raise Wrong(f"the distribution after {word[:i]!r} should sum to 1, but its sum is "
-                                f"{sum(known[key]):.6f}; what D takes off the counts is D * kinds")
+                check_distribution(word[:i], known[key])
             losses.append(-math.log(known[key][LETTERS.index(letter)]))
     return sum(losses) / len(losses)
 
@@ -591,6 +645,7 @@ def small_network():
     generator = torch.Generator().manual_seed(3)
     p = parameters(generator, H=5, d=2, V=7)
     del p["gain"], p["bias"]
+    p = {name: t.float() for name, t in p.items()}
     return torch.randint(7, (4, 3), generator=generator), p, generator
 
 
@@ -613,7 +668,7 @@ def check_mlp(solve):
     flat = p["C"][x].flatten(1)
     turned = p["C"][x].mT.flatten(1)
     linear, h = flat @ p["W1"] + p["b1"], (flat @ p["W1"] + p["b1"]).tanh()
-    compare("the logits", solve(x, **p), mlp_by_loops(x, **p), mistakes=[
+    compare("the logits", ask(solve, x, *p.values()), mlp_by_loops(x, **p), mistakes=[
         (linear @ p["W2"] + p["b2"], "the tanh is missing"),
         ((turned @ p["W1"] + p["b1"]).tanh() @ p["W2"] + p["b2"],
          "lay the vectors end to end, one letter after the other: C[x] is (N, n, d)"),
@@ -625,22 +680,29 @@ def check_mlp(solve):
 
 def check_direct(solve):
     x, p, generator = small_network()
-    W3 = torch.randn(6, 7, generator=generator, dtype=torch.float64)
+    W3 = torch.randn(6, 7, generator=generator)
     flat = p["C"][x].flatten(1)
     h = (flat @ p["W1"] + p["b1"]).tanh()
-    compare("the logits", solve(x, **p, W3=W3), mlp_by_loops(x, **p, W3=W3), mistakes=[
+    compare("the logits", ask(solve, x, *p.values(), W3), mlp_by_loops(x, **p, W3=W3), mistakes=[
         (h @ p["W2"] + p["b2"], "W3 is not used"),
         (flat @ W3 + p["b2"], "the tanh layer is missing: both ways add up"),
         (h @ p["W2"] + p["b2"] + (flat @ W3).tanh(), "the direct way has no tanh"),
         ((h @ p["W2"] + p["b2"] + flat @ W3).tanh(), "the logits have no tanh")])
 
 
+def check_tensor(name, got, shape):
+    """Raises Wrong unless `got` is a tensor of finite numbers of this shape."""
+    if not isinstance(got, torch.Tensor) or tuple(got.shape) != shape:
+        raise Wrong(f"{name} should be a tensor {shape}, but {short(got)} came")
+    if not got.isfinite().all():
+        raise Wrong(f"all numbers of {name} should be finite, but {got[~got.isfinite()][0]:g} came")
+
+
 def check_output_layer(solve):
     torch.manual_seed(0)
     W2, b2 = several(solve(200, 27), 2, "W2 and b2")
-    for name, got, shape in (("W2", W2, (200, 27)), ("b2", b2, (27,))):
-        if not isinstance(got, torch.Tensor) or tuple(got.shape) != shape:
-            raise Wrong(f"{name} should be a tensor {shape}, but {short(got)} came")
+    check_tensor("W2", W2, (200, 27))
+    check_tensor("b2", b2, (27,))
     h, y = torch.randn(2000, 200).tanh(), torch.randint(27, (2000,))
     loss = F.cross_entropy(h @ W2.float() + b2.float(), y).item()
     if not abs(loss - math.log(27)) < 0.02:
@@ -656,7 +718,10 @@ def check_configuration(solve):
         raise Wrong(f"a dict of settings should come back, but {short(settings)} came")
     if set(settings) - allowed:
         raise Wrong(f"the settings should be among {', '.join(sorted(allowed))}, but "
-                    f"{', '.join(sorted(set(settings) - allowed))} came")
+                    f"{', '.join(sorted(map(str, set(settings) - allowed)))} came")
+    for name, value in settings.items():
+        if not isinstance(value, (int, float) if name in ("learning_rate", "weight_decay") else int):
+            raise Wrong(f"{name} should be a number, and a whole one for all sizes, but {value!r} came")
     words = makemore.read_words("names.txt")
     config = makemore.configure("mlp", max_steps=500, **settings)
     with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
@@ -683,11 +748,14 @@ def check_zero_start(solve):
     }
     for case, (zero, steps) in cases.items():
         moved = what_moves(zero.split(), steps)
+        if not isinstance(answers[case], (set, frozenset, list, tuple)):
+            raise Wrong(f"{case!r}: a set of names should come, such as {{'W1', 'C'}}, but "
+                        f"{answers[case]!r:.60} came")
         got = set(answers[case])
         if got != moved:
             hint = next((f"; {reasons[name]}" for name in reasons if name in got - moved), "")
             raise Wrong(f"{case!r}: {', '.join(sorted(moved))} should have moved, but the answer is "
-                        f"{', '.join(map(str, sorted(got))) or 'none'}{hint}")
+                        f"{', '.join(sorted(map(str, got))) or 'none'}{hint}")
 
 
 def what_moves(zero, steps):
@@ -712,52 +780,58 @@ def check_batch_norm(solve):
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(6, 4, generator=generator) * torch.tensor([0.01, 1, 2, 3]) + 1
     gain, bias, mean, var = torch.rand(4, 4, generator=generator) + 0.5
-    for training in (True, False):
+    for training, *options in [(True,), (False,), (True, 0.3, 0.02), (False, 0.3, 0.02)]:
+        momentum, eps = options or (0.1, 1e-5)
         new_mean, new_var = mean.clone(), var.clone()
-        expected = F.batch_norm(x, new_mean, new_var, gain, bias, training, 0.1, 1e-5)
-        given = mean.clone(), var.clone()
-        got, got_mean, got_var = several(solve(x, gain, bias, *given, training), 3,
+        expected = F.batch_norm(x, new_mean, new_var, gain, bias, training, momentum, eps)
+        got, got_mean, got_var = several(ask(solve, x, gain, bias, mean, var, training, *options), 3,
                                          "the result, the running mean and the running variance")
         when = "in training" if training else "at evaluation"
-        by_batch = F.batch_norm(x, None, None, gain, bias, True, 0.1, 1e-5)
-        by_running = F.batch_norm(x, mean, var, gain, bias, False, 0.1, 1e-5)
-        unbiased = (x - x.mean(0)) / (x.var(0) + 1e-5).sqrt() * gain + bias
-        outside = (x - x.mean(0)) / (x.std(0, correction=0) + 1e-5) * gain + bias
-        compare(f"the result {when}", got, expected, mistakes=[
+        case = when + f" with momentum = {momentum} and eps = {eps}" * bool(options)
+        by_batch = F.batch_norm(x, None, None, gain, bias, True, momentum, eps)
+        by_running = F.batch_norm(x, mean, var, gain, bias, False, momentum, eps)
+        unbiased = (x - x.mean(0)) / (x.var(0) + eps).sqrt() * gain + bias
+        outside = (x - x.mean(0)) / (x.std(0, correction=0) + eps) * gain + bias
+        fixed = F.batch_norm(x, mean.clone(), var.clone(), gain, bias, training)
+        compare(f"the result {case}", got, expected, mistakes=[
             (unbiased, "divide by N here, not by N - 1: correction=0 (or unbiased=False)"),
             (outside, "eps is added to the variance, before the root"),
             (by_running if training else by_batch,
              f"{when} the {'batch' if training else 'running'} mean and variance are used"),
-            ((expected - bias) / gain, "gain and bias are missing")])
-        swapped, biased = x.mean(0) * 0.9 + mean * 0.1, var * 0.9 + x.var(0, correction=0) * 0.1
-        compare(f"the running mean {when}", got_mean, new_mean, mistakes=[
-            (swapped, "momentum is the share of the batch: 0.9 old + 0.1 new"),
+            ((expected - bias) / gain, "gain and bias are missing"), (fixed, "use the eps that is given")])
+        compare(f"the running mean {case}", got_mean, new_mean, mistakes=[
+            (x.mean(0).lerp(mean, momentum), "momentum is the share of the batch: 0.9 old + 0.1 new"),
             (mean, "it moves towards the batch's mean"),
-            (mean.lerp(x.mean(0), 0.1), "at evaluation it stays")])
-        compare(f"the running variance {when}", got_var, new_var, mistakes=[
-            (biased, "it moves towards the unbiased variance: divide by N - 1"),
-            (x.var(0) * 0.9 + var * 0.1, "momentum is the share of the batch: 0.9 old + 0.1 new")])
-        if not torch.equal(given[0], mean) or not torch.equal(given[1], var):
-            raise Wrong("the running mean and variance that are given should stay as they are, but they changed; "
-                        "return new ones")
+            (mean.lerp(x.mean(0), momentum), "at evaluation it stays"),
+            (mean.lerp(x.mean(0), 0.1), "use the momentum that is given")])
+        compare(f"the running variance {case}", got_var, new_var, mistakes=[
+            (var.lerp(x.var(0, correction=0), momentum),
+             "it moves towards the unbiased variance: divide by N - 1"),
+            (x.var(0).lerp(var, momentum), "momentum is the share of the batch: 0.9 old + 0.1 new"),
+            (var.lerp(x.var(0), 0.1), "use the momentum that is given")])
 
 
 def check_fold(solve):
     generator = torch.Generator().manual_seed(6)
     W, x = torch.randn(5, 5, generator=generator), torch.randn(8, 5, generator=generator)
     gain, bias, mean, var = torch.rand(4, 5, generator=generator) + 0.5
-    expected = F.batch_norm(x @ W, mean, var, gain, bias, False)
-    W2, b2 = several(solve(W, gain, bias, mean, var), 2, "W and b")
-    for name, got, shape in (("W", W2, (5, 5)), ("b", b2, (5,))):
-        if not isinstance(got, torch.Tensor) or tuple(got.shape) != shape:
-            raise Wrong(f"{name} should be a tensor {shape}, but {short(got)} came")
-    scale = gain / (var + 1e-5).sqrt()
-    rows = x @ (W * scale[:, None]) + bias - mean * scale
-    compare("x @ W + b", x @ W2 + b2, expected, 1e-4, mistakes=[
-        (x @ (W * scale) + bias, "the mean is missing: b = bias - mean * scale"),
-        (x @ (W * scale) + bias - mean, "the mean is scaled too: b = bias - mean * scale"),
-        (x @ (W * gain / (var + 1e-5)) + bias - mean * gain / (var + 1e-5), "divide by the root of the variance"),
-        (rows, "every output channel has its scale: a column of W (n, H), not a row")])
+    var[0] = 1e-3  # so small that eps counts
+    for eps in ((), (0.02,)):
+        expected = F.batch_norm(x @ W, mean, var, gain, bias, False, 0.1, *eps)
+        W2, b2 = several(ask(solve, W, gain, bias, mean, var, *eps), 2, "W and b")
+        check_tensor("W", W2, (5, 5))
+        check_tensor("b", b2, (5,))
+        variance = var + (eps or (1e-5,))[0]
+        scale = gain / variance.sqrt()
+        rows = x @ (W * scale[:, None]) + bias - mean * scale
+        folded = x.double() @ W2.double() + b2.double()
+        compare("x @ W + b" + " with eps = 0.02" * bool(eps), folded, expected, 1e-4, mistakes=[
+            (x @ (W * scale) + bias, "the mean is missing: b = bias - mean * scale"),
+            (x @ (W * scale) + bias - mean, "the mean is scaled too: b = bias - mean * scale"),
+            (x @ (W * gain / variance) + bias - mean * gain / variance, "divide by the root of the variance"),
+            (rows, "every output channel has its scale: a column of W (n, H), not a row"),
+            (F.batch_norm(x @ W, mean, var, gain, bias, False, eps=0), "eps is added to the variance"),
+            (F.batch_norm(x @ W, mean, var, gain, bias, False), "use the eps that is given")])
 
 
 def check_backward(solve):
@@ -782,7 +856,7 @@ def check_backward(solve):
                "a letter that occurs several times collects the sum: index_add_")],
     }
     with torch.no_grad():
-        answers = solve(v, x, y)
+        answers = solve(*copy.deepcopy((v, x, y)))
     if not isinstance(answers, dict):
         raise Wrong(f"a dict should come back, but {short(answers)} came")
     for done, name in enumerate(BACKWARD):
@@ -805,8 +879,7 @@ def check_cross_entropy_gradient(solve):
     expected = torch.autograd.grad(F.cross_entropy(logits, y), logits)[0]
     logits = logits.detach()
     probabilities = logits.softmax(1)
-    given = logits.clone()
-    compare("the derivative by the logits", solve(given, y), expected, 1e-9, mistakes=[
+    compare("the derivative by the logits", ask(solve, logits, y), expected, 1e-9, mistakes=[
         (expected * 9, "the loss is a mean: divide by N"), (-expected, "the sign"),
         (probabilities / 9, "take 1 off at the target"), (probabilities, "take 1 off at the target, divide by N"),
         (probabilities - 1 / 9 * F.one_hot(y, 27), "divide all of it by N")])
@@ -821,7 +894,7 @@ def check_batch_norm_gradient(solve):
     x = x.detach()
     scale = (x.var(0, correction=0) + 1e-5) ** -0.5
     normalized, dz = (x - x.mean(0)) * scale, dout * gain
-    compare("the derivative by x", solve(dout, x, gain), expected, 1e-9, mistakes=[
+    compare("the derivative by x", ask(solve, dout, x, gain), expected, 1e-9, mistakes=[
         (scale * dz, "the mean and the variance depend on x too"),
         (scale * (dz - dz.mean(0)), "the variance depends on x too"),
         (scale * (dz - normalized * (dz * normalized).mean(0)), "the mean depends on x too"),
@@ -850,10 +923,8 @@ def check_train_step(solve):
             for name, gradient in gradients.items():
                 theirs[name] -= 0.1 * gradient
             got = solve(ours, x, y, 0.1)
-        if not isinstance(got, (float, torch.Tensor)):
-            raise Wrong(f"the loss should come back, but {short(got)} came")
+        compare(f"the loss of step {step}", got, loss.item(), 1e-6)
         losses.append(float(got))
-        compare(f"the loss of step {step}", torch.tensor(losses[-1]).double(), loss.detach(), 1e-6)
         if step in (0, 199):
             for name in ("b2", "W2", "bias", "gain", "W1", "C"):
                 gradient = gradients[name]
@@ -887,7 +958,7 @@ def check_tree(solve):
         backwards = torch.tanh(torch.cat([backwards[:, 1::2], backwards[:, ::2]], dim=2) @ W)
         linear = torch.cat([linear[:, ::2], linear[:, 1::2]], dim=2) @ W
     expected = torch.stack([tree_by_loops(word, weights) for word in x])
-    compare("the tree", solve(x, weights), expected, mistakes=[
+    compare("the tree", ask(solve, x, weights), expected, mistakes=[
         (halves[:, 0], "these are pairs from two halves, not neighbours: view(B, T // 2, 2 * C)"),
         (backwards[:, 0], "the older one comes first"), (linear[:, 0], "the tanh is missing"),
         (expected[:, None], "one position is left: take it out, (B, H)")])
@@ -904,7 +975,7 @@ def check_dilated(solve):
             h = torch.tanh(torch.cat(pair[::-1] if swap else pair, dim=2) @ W)
         return h
 
-    compare("the result", solve(x, weights), expected, mistakes=[
+    compare("the result", ask(solve, x, weights), expected, mistakes=[
         (wrong((4, 2, 1)), "the lowest level joins direct neighbours: the distances are 1, 2, 4"),
         (wrong((1, 1, 1)), "neighbours of the next level are two apart, then four: the distances are 1, 2, 4"),
         (wrong((1, 2, 4), swap=True), "the older one comes first"),
@@ -952,14 +1023,17 @@ def verdict(solve, check):
         problem = error
     except Wrong as error:
         return f"wrong: {error}"
-    except Exception as error:  # noqa: BLE001 (code that is being written fails in many ways)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (code that is being written fails in many ways)
         problem = error
     else:
         return f"right ({remark})" if remark else "right"
+    name, message = type(problem).__name__, f": {problem}".splitlines()[0] if str(problem) else ""
+    file, checks = check.__code__.co_filename, compare.__code__.co_firstlineno  # the exercises stand above
     frames = traceback.extract_tb(problem.__traceback__)
-    line = [frame.lineno for frame in frames if frame.filename == inspect.getsourcefile(solve)][-1:]
-    message = f": {problem}".splitlines()[0] if str(problem) else ""
-    return f"wrong: {type(problem).__name__}{f' in line {line[0]}' if line else ''}{message}"
+    lines = [frame.lineno for frame in frames if frame.filename == file and frame.lineno < checks]
+    if not lines:
+        return f"wrong: the check cannot work with what came: {name}{message}"
+    return f"wrong: {name} in line {lines[-1]}{message}"
 
 
 def main(arguments):
@@ -972,7 +1046,7 @@ def main(arguments):
     for number in arguments or EXERCISES:
         solve, check = EXERCISES[number]
         if arguments:
-            print(f"{inspect.getdoc(solve)}\n")
+            print(f"{inspect.getdoc(solve) or 'The task stood in the docstring, which is gone.'}\n")
         verdicts.append(verdict(solve, check))
         print(f"{number}  {solve.__name__:22}  {verdicts[-1]}", flush=True)
     return int(any(line.startswith("wrong") for line in verdicts))

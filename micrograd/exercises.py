@@ -69,11 +69,15 @@ class Number:
         loss = -probabilities[3].log()
         loss.backward()
 
-    and looks at loss.data and at the grad of every logit. All numbers in the operations are Numbers.
+    and looks at loss.data and at the grad of every logit. All numbers in the operations are Numbers. First it
+    tries every operation by itself.
     """
 
     def __init__(self, data):
-        """A Number has .data, a float, and .grad, a float that is 0.0 at first."""
+        """A Number has .data, a float, and .grad, a float that is 0.0 at first.
+
+        Give `__init__` more arguments if you need them; the check passes only data.
+        """
         raise NotImplementedError
 
     def __add__(self, other):
@@ -112,7 +116,14 @@ def compare(what, got, expected, tolerance=1e-9, mistakes=()):
         raise Wrong(f"{what} should be a number, but {got!r} came" + " (is there a return?)" * (got is None))
     if not close(expected):
         hint = next((f"; {hint}" for value, hint in mistakes if close(value)), "")
-        raise Wrong(f"{what} should be {expected:.9g}, but {got:.9g} came{hint}")
+        expected, got = digits(expected, got)
+        raise Wrong(f"{what} should be {expected}, but {got} came{hint}")
+
+
+def digits(a, b):
+    """Two numbers as texts: of nine digits, or of as many as it takes to tell them apart."""
+    n = next((n for n in range(9, 17) if f"{a:.{n}g}" != f"{b:.{n}g}"), 17)
+    return f"{a:.{n}g}", f"{b:.{n}g}"
 
 
 def numbers(got, length):
@@ -188,7 +199,9 @@ def check_symmetric_difference(solve):
     point, h = [2.0, 3.0, 4.0], 0.001
     truth = true_gradient(*point)
     forward = [(f(*point[:i], point[i] + h, *point[i + 1 :]) - f(*point)) / h for i in range(3)]
-    ours = solve(f, point, h)
+    ours = numbers(solve(f, list(point), h), 3)
+    for name, slope, value in zip("abc", ours, truth):
+        compare(f"the slope of f by {name} at (2, 3, 4) with h = 0.001", slope, value, 1e-4)
     forward, ours = (max(abs(s - t) for s, t in zip(slopes, truth)) for slopes in (forward, ours))
     return f"largest error {ours:.1e}, forward difference {forward:.1e}: {forward / ours:,.0f} times as close"
 
@@ -203,6 +216,26 @@ def differences(solve, point, h):
 
 
 def check_number(solve):
+    operations = {  # each with the result for a = 2 and b = 3, and its derivatives by a and by b
+        "a + b": (lambda a, b: a + b, 5, 1, 1),
+        "a / b": (lambda a, b: a / b, 2 / 3, 1 / 3, -2 / 9),
+        "-a": (lambda a, b: -a, -2, -1, 0),
+        "a.exp()": (lambda a, b: a.exp(), math.exp(2), math.exp(2), 0),
+        "a.log()": (lambda a, b: a.log(), math.log(2), 1 / 2, 0),
+    }
+    for text, (operation, data, *slopes) in operations.items():
+        a, b = solve(2.0), solve(3.0)
+        result = operation(a, b)
+        if not isinstance(result, solve):
+            raise Wrong(f"{text} should be a {solve.__name__}, but {result!r} came"
+                        + " (is there a return?)" * (result is None))
+        compare(f"({text}).data, where a is 2 and b is 3,", result.data, data, mistakes=[
+            (-data, "the sign"), (math.log10(2), "log is the natural logarithm")])
+        result.backward()
+        start = "the derivative of the result by itself is 1: backward() starts from there"
+        for name, number, slope in zip("ab", (a, b), slopes):
+            compare(f"{name}.grad after ({text}).backward(), where a is 2 and b is 3,", number.grad, slope,
+                    mistakes=[(0, start)] * (result.grad != 1) + [(-slope, "the sign")])
     data = [0.0, 3.0, -2.0, 1.0]
     logits = [solve(x) for x in data]
     counts = [logit.exp() for logit in logits]
@@ -210,20 +243,14 @@ def check_number(solve):
     probabilities = [count / total for count in counts]
     loss = -probabilities[3].log()
     softmax = [math.exp(x) / sum(map(math.exp, data)) for x in data]  # the closed form
-    compare("loss.data", loss.data, -math.log(softmax[3]), mistakes=[
-        (math.log(softmax[3]), "the sign: -x is minus x"),
-        (-math.log10(softmax[3]), "log is the natural logarithm")])
+    compare("loss.data", loss.data, -math.log(softmax[3]))
     loss.backward()
+    twice = ("counts[3] is used twice: its grad is the sum of both parts (+=), and it is handed on when both "
+             "are there (topological order)")
     for i, (logit, p) in enumerate(zip(logits, softmax)):
-        twice = [
-            (-1.0, "counts[3] is used twice: add to its grad (+=), do not replace it"),
-            (p, "counts[3] is used twice: add to its grad (+=), do not replace it"),
-            (p - 2, "counts[3] handed its grad on before all of it had come, and then again: topological order"),
-        ]
         compare(f"logits[{i}].grad", logit.grad, p - (i == 3), mistakes=[
-            (0.0, "the derivative of the loss by itself is 1: backward() starts from there"),
-            (-p + (i == 3), "the sign: the derivative of -x is -1"),
-            *(twice if i == 3 else [])])
+            (0.0, "every Number hands its grad on to those it was made from, beginning with the loss"),
+            *((value, twice) for value in (-1.0, p, p - 2) if i == 3)])
     a = solve(1.0)
     b = a + a
     c = b + a
@@ -231,7 +258,7 @@ def check_number(solve):
     compare("a.grad, where b = a + a, c = b + a, and (c + b).backward(),", a.grad, 5.0, mistakes=[
         (1.0, "a and b are used twice: add to the grad (+=), do not replace it"),
         (7.0, "b handed its grad on before all of it had come, and then again: topological order"),
-        (3.0, "b handed its grad on before all of it had come: topological order")])
+        (3.0, "either b handed its grad on too early (topological order), or a + a counts a once")])
 
 
 EXERCISES = {
@@ -259,14 +286,17 @@ def verdict(solve, check):
         problem = error
     except Wrong as error:
         return f"wrong: {error}"
-    except Exception as error:  # noqa: BLE001 (code that is being written fails in many ways)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (code that is being written fails in many ways)
         problem = error
     else:
         return f"right ({remark})" if remark else "right"
+    name, message = type(problem).__name__, f": {problem}".splitlines()[0] if str(problem) else ""
+    file, checks = check.__code__.co_filename, compare.__code__.co_firstlineno  # the exercises stand above
     frames = traceback.extract_tb(problem.__traceback__)
-    line = [frame.lineno for frame in frames if frame.filename == inspect.getsourcefile(solve)][-1:]
-    message = f": {problem}".splitlines()[0] if str(problem) else ""
-    return f"wrong: {type(problem).__name__}{f' in line {line[0]}' if line else ''}{message}"
+    lines = [frame.lineno for frame in frames if frame.filename == file and frame.lineno < checks]
+    if not lines:
+        return f"wrong: the check cannot work with what came: {name}{message}"
+    return f"wrong: {name} in line {lines[-1]}{message}"
 
 
 def main(arguments):
@@ -279,7 +309,7 @@ def main(arguments):
     for number in arguments or EXERCISES:
         solve, check = EXERCISES[number]
         if arguments:
-            print(f"{inspect.getdoc(solve)}\n")
+            print(f"{inspect.getdoc(solve) or 'The task stood in the docstring, which is gone.'}\n")
         verdicts.append(verdict(solve, check))
         print(f"{number}  {solve.__name__:22}  {verdicts[-1]}", flush=True)
     return int(any(line.startswith("wrong") for line in verdicts))

@@ -396,4 +396,4 @@ def answers_only(x, y, newline, equals):
 
 # 7.7
 def finetuned():
-    return "out/plain", "out/finetuned"
+    return "out/scratch", "out/finetuned"

@@ -93,7 +93,7 @@ def test_every_blank_is_to_do_and_the_exit_status_is_0(folder, blanks):
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_solution_is_right_from_inside_the_folder(folder, tmp_path):
     inside = fill(tmp_path, folder, SOLUTIONS)
-    write_logs(inside, plain=(4.14, 1.56), finetuned=(1.52, 1.41))
+    write_logs(tmp_path, scratch=(4.14, 1.56), finetuned=(1.52, 1.41))
     finished = run("exercises.py", cwd=inside)
     assert (finished.returncode, finished.stderr) == (0, "")
     lines = finished.stdout.splitlines()
@@ -123,6 +123,12 @@ def test_a_single_exercise_shows_its_whole_task():
     assert finished.stdout.endswith("\n\n1.2  forward_difference      to do\n")
 
 
+def test_a_task_whose_docstring_is_gone_says_so(tmp_path):
+    finished = run("exercises.py", "1.2", cwd=fill(tmp_path, "micrograd", SOLUTIONS))
+    assert finished.stdout == ("The task stood in the docstring, which is gone.\n\n"
+                               "1.2  forward_difference      right\n")
+
+
 def test_an_unknown_number_is_refused_in_one_sentence():
     finished = run("exercises.py", "1.1", "9.9", cwd=ROOT / "micrograd")
     assert (finished.returncode, finished.stdout) == (2, "")
@@ -145,6 +151,7 @@ def test_a_wrong_answer_ends_with_status_1_and_the_others_are_checked_too(tmp_pa
     ("Number", "class Number:\n    def __init__(self, data):\n        self.data = date\n", 2,
      "NameError in line {}: name 'date' is not defined"),
     ("gradient", "def gradient(a, b, c):\n    raise NotImplementedError('no sin')\n", 1, "NotImplementedError"),
+    ("gradient", "def gradient(a, b, c):\n    sys.exit('bye')\n", 1, "SystemExit"),
 ])
 def test_an_exception_is_wrong_with_its_name_and_line(name, wrong, line, message, tmp_path):
     inside = fill(tmp_path, "micrograd", {name: wrong})
@@ -167,14 +174,23 @@ NAIVE = """        self.grad = 1.0
                 push(each)
 
         push(self)"""
+BREADTH_FIRST = """        self.grad, queue = 1.0, [self]
+        for number in queue:
+            for each, derivative in zip(number.inputs, number.derivatives):
+                each.grad += number.grad * derivative
+                if each not in queue:
+                    queue.append(each)"""
 AT_ONCE = SOLUTIONS["Number"][SOLUTIONS["Number"].index("        order, seen"):]
 BY_HAND = "-(W[x].exp() / W[x].exp().sum(1, keepdim=True))[range(len(y)), y].log().mean()"
+LARGEST_OFF = BY_HAND.replace("W[x]", "(W[x] - W[x].amax(1, keepdim=True))")
+ANSWERS = "torch.where((last_newline >= 0) & (last_equals > last_newline), y, -1)"
 
 MISTAKES = {
     "1.1": [("3 * math.cos(3 * b)", "math.cos(3 * b)", "3 cos(3b): the chain rule"),
             ("1 / c**2", "-1 / c**2", "the derivative +1/c^2"),
             (" - 0.5 * a**-0.5", "", "-a^0.5 has a derivative too"),
-            ("return [", "[", "nothing came back")],
+            ("return [", "[", "nothing came back"),
+            ("2.5 * b**1.5", "2.5 * b**1.5 + 2e-8", "should be 10.25699027, but 10.25699029 came")],
     "1.2": [(" / h", "", "divide by h"),
             ("moved = [*point]", "moved = point", "work on a copy"),
             ("slopes = []\n    for i in range(len(point)):\n        moved = [*point]",
@@ -182,46 +198,75 @@ MISTAKES = {
     "1.3": [("(2 * h)", "h", "the two points are 2h apart"),
             ("function(*down)) / (2 * h)", "function(*point)) / h", "that is the forward difference"),
             ("function(*up) - function(*down)", "function(*down) - function(*up)", "upper minus lower")],
-    "1.4": [("each.grad += ", "each.grad = ", "used twice: add to its grad"),
+    "1.4": [("each.grad += ", "each.grad = ", "used twice: its grad is the sum"),
             ("self.grad = 1.0", "pass", "by itself is 1"),
             (AT_ONCE, NAIVE, "topological order"),
-            ("(-1.0,)", "(1.0,)", "the derivative of -x is -1")],
+            (AT_ONCE, BREADTH_FIRST, "handed on when both are there (topological order)"),
+            ("reversed(order)", "order", "hands its grad on to those it was made from"),
+            ("zip(number.inputs, number.derivatives)", "dict(zip(number.inputs, number.derivatives)).items()",
+             "or a + a counts a once"),
+            ("(-1.0,)", "(1.0,)", "where a is 2 and b is 3, should be -1, but 1 came; the sign"),
+            ("(1.0, 1.0)", "(1.0, 0.0)", "b.grad after (a + b).backward(), where a is 2 and b is 3, should"),
+            (", (math.exp(self.data),)", ", (0.0,)", "is 2 and b is 3, should be 7.3890561, but 0 came"),
+            ("return Number(math.exp", "Number(math.exp", "a.exp() should be a Number, but None came")],
     "2.1": [('zip("." + word, word + ".")', "zip(word, word[1:])", 'a "." before and behind'),
             ("totals[pair[0]]", "sum(counts.values())", "begin with the same letter"),
-            ("return counts, ", "return ", "two dicts should come back")],
+            ("return counts, ", "return ", "two dicts should come back"),
+            ("count / totals[pair[0]]", "math.nan", "should be 0.75, but nan came"),
+            ("count / totals[pair[0]]", "count / totals[pair[0]] if pair != 'mi' else math.nan",
+             "the probability of mi in emma, ava, mia should be 0.3333333, but nan came"),
+            ("count / totals[pair[0]]", "None", "should be a number, but None")],
     "2.2": [('".." + word, "." + word, word + "."', '"." + word, word, word[1:] + "."', 'two "." stand before'),
             ("P.sum(2, keepdim=True)", "P.sum(2)", "keepdim=True"),
             ("return P", "P = P - alpha\n    return P", "add alpha to every count")],
     "2.3": [("    random.Random(seed).shuffle(shuffled)\n", "", "shuffle first"),
-            ("[*words]", "words", "shuffle a copy"),
+            ("[*words]", "words", "words should not change, but it did; work on a copy"),
+            ("shuffled[:a], shuffled[a:b], shuffled[b:]", "None, None, None", "one of them is None"),
             ("random.Random(seed)", "random", "random.Random(seed) knows it"),
             ("0.9", "0.8", "400, 50 and 50 should come"),
             ("shuffled[b:]", "shuffled[:50]", "cut one shuffled list")],
     "2.4": [('loss("validation", alpha)', 'loss("training", alpha)', "like the least smoothing"),
             ('loss("validation", alpha)', 'loss("test", alpha)', "looked at once"),
-            ('loss("test", best)', 'loss("validation", best)', "on which alpha was chosen")],
+            ('loss("test", best)', 'loss("validation", best)', "on which alpha was chosen"),
+            ('loss("test", best)', "math.nan", "but nan came"),
+            ('loss("test", best)', "None", "the loss should be a number, but None"),
+            ("return best", "return None", "the best validation loss should be a number, but None")],
     "2.5": [("W[x]", "F.one_hot(x, 27).float() @ W", "0 * -inf is nan"),
             ("W[x]", "W[:, x].T", "these are columns"),
-            ("return W[x]", "W[x]", "nothing (is there a return?) came")],
+            ("return W[x]", "W[x]", "None (is there a return?) came"),
+            ("W[x]", "W.mul_(2)[x]", "W should not change"),
+            ("W[x]", "W[x.clamp_(max=9)]", "x should not change")],
     "2.6": [("F.cross_entropy(W[x], y)", BY_HAND, "exp(1000) is infinite"),
+            ("F.cross_entropy(W[x], y)", LARGEST_OFF, "inf came; a probability is 0, and log 0 is infinite"),
             ("W[x], y", 'W[x], y, reduction="sum"', "the mean, not the sum"),
             ("return F", "return -F", "the sign")],
     "2.7": [("+ 1  # one", "+ counts[letter]  # all", "counts different longer contexts, not occurrences"),
             ("discount * len(counts) / total", "discount", "D * kinds / total"),
             ("[1 / 27] * 27", "[0] * 27", "uniform"),
-            ("range(n + 1):\n            counts", "range(n, n + 1):\n            counts", "q_0 is missing")],
+            ("range(n + 1):\n            counts", "range(n, n + 1):\n            counts", "q_0 is missing"),
+            ("max(counts.get(letter, 0) - discount, 0)", "(counts.get(letter, 0) - discount)", "max(count"),
+            ("context[1:]", "context[:-1]", "the next shorter context of ca is a"),
+            ('text = "." * n + word', 'text = "." + word', 'two "." stand before each word'),
+            ("return q", "return q[1:]", "27 probabilities should come back, but a list of 26 came"),
+            ("return q", "return [p if p > 1e-3 else 0.0 for p in q]", "should be above 0, but 0 came"),
+            ("return distribution", "return lambda: 1", "the check cannot work with what came: TypeError")],
     "3.1": [("torch.tanh(vectors.flatten(1) @ W1 + b1)", "(vectors.flatten(1) @ W1 + b1)", "the tanh is missing"),
             ("vectors.flatten(1)", "vectors.mT.flatten(1)", "end to end"),
-            ("@ W2 + b2", "@ W2[:, :5] + b2[:5]", "should have the shape (4, 7), but (4, 5) came")],
-    "3.2": [("0.01 * ", "", "make W2 smaller"), ("torch.zeros(V)", "torch.randn(V)", "b2 should be zero")],
+            ("@ W2 + b2", "@ W2[:, :5] + b2[:5]", "should have the shape (4, 7), but (4, 5) came"),
+            ("C[x]", "C[x].clone()\n    C.zero_()", "C should not change")],
+    "3.2": [("0.01 * ", "", "make W2 smaller"), ("torch.zeros(V)", "torch.randn(V)", "b2 should be zero"),
+            ("0.01 * ", "math.nan * ", "all numbers of W2 should be finite, but nan came")],
     "3.3": [('"block_size": 5', '"n_embd2": 2', "three letters of context are few"),
             ('"block_size": 5', '"max_steps": 5000', "should be among"),
-            ('"block_size": 5', '"block_size": 0', "UserError")],
+            ('"block_size": 5', '"block_size": 0', "UserError"),
+            ('"block_size": 5', '"n_embd": "12"', "n_embd should be a number")],
     "3.4": [("inputs @ W3", "torch.tanh(inputs @ W3)", "the direct way has no tanh"),
             (" + inputs @ W3", "", "W3 is not used")],
     "4.1": [('"all": {"b2"}', '"all": {"W2", "b2"}', "the gradient of W2 is h.T @ dlogits"),
             ('"all, 100 steps": {"b2"}', '"all, 100 steps": {"b1", "b2"}', "W2 is 0"),
-            ('{"W1", "b1", "b2"}', '{"C", "W1", "b1", "b2"}', "one of them is 0")],
+            ('{"W1", "b1", "b2"}', '{"C", "W1", "b1", "b2"}', "one of them is 0"),
+            ('"all": {"b2"}', '"all": "b2"', "a set of names should come"),
+            ('"all": {"b2"}', '"all": None', "a set of names should come")],
     "4.2": [("x.var(0, correction=0)", "x.var(0)", "divide by N here"),
             ("(batch_var + eps).sqrt()", "(batch_var.sqrt() + eps)", "before the root"),
             ("(1 - momentum) * mean + momentum * batch_mean", "momentum * mean + (1 - momentum) * batch_mean",
@@ -229,10 +274,17 @@ MISTAKES = {
             ("momentum * x.var(0)", "momentum * batch_var", "the unbiased variance"),
             ("if not training", "if False", "at evaluation the running mean and variance are used"),
             ("if not training", "if True", "in training the batch mean and variance are used"),
-            ("new_mean = (1 - momentum) * mean", "new_mean = mean.mul_(1 - momentum)", "return new ones")],
+            ("new_mean = (1 - momentum) * mean", "new_mean = mean.mul_(1 - momentum)", "mean should not"),
+            ("    if not", "    x += 1\n    if not", "x should not change"),
+            ("(batch_var + eps)", "(batch_var + 1e-5)", "use the eps that is given"),
+            ("(1 - momentum) * mean + momentum", "0.9 * mean + 0.1", "use the momentum that is given"),
+            ("(1 - momentum) * var + momentum", "0.9 * var + 0.1", "use the momentum that is given")],
     "4.3": [("bias - mean * scale", "bias", "the mean is missing"),
             ("(var + eps).sqrt()", "(var + eps)", "the root of the variance"),
-            ("W * scale", "W * scale[:, None]", "a column of W")],
+            ("W * scale", "W * scale[:, None]", "a column of W"),
+            ("(var + eps)", "var", "eps is added to the variance"),
+            ("(var + eps)", "(var + 1e-5)", "use the eps that is given"),
+            ("W * scale", "W.mul_(scale)", "W should not change")],
     "5.1": [(' + d["total"]', "", "counts is used twice"),
             (' + d["mean"] / N', "", "linear is used twice"),
             (' = (d["before_tanh"] * v.normalized).sum(0)', ' = d["before_tanh"] * v.normalized', "sum over them"),
@@ -241,12 +293,17 @@ MISTAKES = {
             ("index_add_(0, x.flatten(), d[\"vectors\"].flatten(0, 1))", 'index_put((x,), d["vectors"])',
              "collects the sum"),
             ('v.h.T @ d["logits"]', 'd["logits"].T @ v.h', "transposed")],
-    "5.2": [(" / len(y)", "", "divide by N"), (" - F.one_hot(y, logits.shape[1])", "", "take 1 off at the target")],
+    "5.2": [(" / len(y)", "", "divide by N"),
+            (" - F.one_hot(y, logits.shape[1])", "", "take 1 off at the target"),
+            ("logits.softmax(1)", "logits.float().softmax(1)", "these are float32 numbers, the task has")],
     "5.3": [(" - normalized * (d * normalized).mean(0)", "", "the variance depends on x too"),
-            (" - d.mean(0)", "", "the mean depends on x too"), ("dout * gain", "dout", "the gain is missing")],
+            (" - d.mean(0)", "", "the mean depends on x too"), ("dout * gain", "dout", "the gain is missing"),
+            ("    scale =", "    dout, x, gain = dout.float(), x.float(), gain.float()\n    scale =",
+             "these are float32 numbers, the task has float64")],
     "5.4": [("p[name] -= ", "p[name] += ", "down the gradient, not up"),
             ("p[name] -= learning_rate", "p[name] = p[name] - 0 * learning_rate", "it did not move"),
-            ("return loss", "return", "the loss should come back"),
+            ("return loss", "return", "of step 0 should be a number, but None (is there a return?) came"),
+            ("return loss", "return log_probs", "of step 0 should be a number, but a tensor (64, 27) came"),
             ("dlinear = scale * (d - d.mean(0) - ", "dlinear = scale * (d - ", "W1 after step 0 should be")],
     "6.1": [("x.reshape(B, T // 2, 2 * C)", "torch.cat(x.chunk(2, dim=1), dim=2)", "pairs from two halves"),
             ("torch.tanh", "", "the tanh is missing"), ("x.squeeze(1)", "x", "one position is left")],
@@ -261,19 +318,29 @@ MISTAKES = {
     "7.3": [("view(B, T, n_head, C // n_head).transpose(1, 2)", "reshape(B, n_head, T, C // n_head)",
              "view(B, T, n_head, D) first"),
             ("y.transpose(1, 2).reshape", "y.reshape", "transpose(1, 2) before"),
-            ("return y.transpose(1, 2).reshape(B, T, C)", "return y", "side by side")],
+            ("return y.transpose(1, 2).reshape(B, T, C)", "return y", "side by side"),
+            ("is_causal=True", "is_causal=False", "must not look at those after it")],
     "7.4": [("a * angles.cos() - b", "a * angles.cos() + b", "a turn makes a cos - b sin of a"),
             ("* speed.to(x)", "* torch.ones_like(speed).to(x)", "a speed of its own"),
             ("-2 * torch", "-1 * torch", "-2i / D, not -i / D"),
-            ("positions[:, None]", "positions[:, None] ** 2", "every vector turns by its own position")],
+            ("positions[:, None]", "positions[:, None] ** 2", "every vector turns by its own position"),
+            ("a, b = x[:, ::2], x[:, 1::2]", "a, b = x[:, ::2] * 1, x[:, 1::2] * 1\n    x.zero_()",
+             "x should not change"),
+            ("torch.stack(turned, dim=2).flatten(1)", "torch.cat(turned, dim=1)", "each channel stays in")],
     "7.5": [("[::-1]", "", "written backwards"),
             ('"".join(f"{a}+{b}={str(a + b)[::-1]}\\n"', '"\\n".join(f"{a}+{b}={str(a + b)[::-1]}"', "the last line too"),
             ("{str(a + b)[::-1]}", "{int(str(a + b)[::-1])}", "loses its zeros")],
     "7.6": [("(last_newline >= 0) & ", "", "its question is cut off"),
             ("torch.where(x == equals", "torch.where(y == equals", "'=' belongs to the question"),
             ("y, -1)", "-1, y)", "the other way round"),
-            ("torch.where((last", "torch.where((y != newline) & (last", "the newline behind an answer")],
-    "7.7": [('"out/plain", "out/finetuned"', '"out/finetuned", "out/plain"', "the run without comes first"),
+            ("torch.where((last", "torch.where((y != newline) & (last", "the newline behind an answer"),
+            ("torch.where(x == ", "torch.where(y == ", "look for the newline and '=' in x"),
+            ("torch.where(x == equals", "torch.where(y == equals", r"in brackets in '48=58\n9+8[=]71\n37"),
+            (ANSWERS, "y.masked_fill_(last_equals < last_newline, -1)", "y should not change")],
+    "7.7": [('"out/scratch", "out/finetuned"', '"out/finetuned", "out/scratch"', "run without comes first"),
+            ('"out/finetuned"', "None", "two folders should come back, but ('out/scratch', None) came"),
+            ('"out/finetuned"', '"out/empty"', "did the run end well?"),
+            ('"out/finetuned"', '"out/header"', "did the run end well?"),
             ('"out/finetuned"', '"out/fresh"', "--init-from gives it the weights"),
             ('"out/finetuned"', '"out/worse"', "pretraining should lower the loss"),
             ('"out/finetuned"', '"out/nothing"', "no such file"),
@@ -284,10 +351,22 @@ MISTAKES = {
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    write_logs(folder, plain=(4.14, 1.56), finetuned=(1.52, 1.41), worse=(4.0, 1.57), fresh=(4.14, 1.50), shorter=(1.52, 1.51))
+    write_logs(folder, scratch=(4.14, 1.56), finetuned=(1.52, 1.41), worse=(4.0, 1.57), fresh=(4.14, 1.50),
+               shorter=(1.52, 1.51), empty=(0, 0), header=(0, 0))
+    (folder / "out" / "empty" / "log.csv").write_text("")
+    (folder / "out" / "header" / "log.csv").write_text("step,seconds,train_loss,val_loss\n")
     shorter = folder / "out" / "shorter" / "log.csv"
     shorter.write_text(shorter.read_text().replace("800,", "400,"))
     return folder
+
+
+def edited(number, right, wrong):
+    """The verdict on the solution in which this text is replaced by that."""
+    exercises, name = MODULES[FOLDER_OF[number]], name_of(number)
+    assert right in SOLUTIONS[name]
+    answer = dict(vars(exercises))
+    exec(SOLUTIONS[name].replace(right, wrong), answer)  # noqa: S102 (the text is ours)
+    return exercises.verdict(answer[name], exercises.EXERCISES[number][1])
 
 
 @pytest.mark.parametrize("number, right, wrong, hint", [
@@ -296,14 +375,29 @@ def logs(tmp_path_factory):
 ])
 def test_a_mistake_is_wrong_with_the_hint_that_belongs_to_it(number, right, wrong, hint, logs, monkeypatch):
     monkeypatch.chdir(logs)
-    exercises, name = MODULES[FOLDER_OF[number]], name_of(number)
-    assert right in SOLUTIONS[name]
-    answer = dict(vars(exercises))
-    exec(SOLUTIONS[name].replace(right, wrong), answer)  # noqa: S102 (the text is ours)
-    verdict = exercises.verdict(answer[name], exercises.EXERCISES[number][1])
+    verdict = edited(number, right, wrong)
     assert verdict.startswith("wrong: ") and hint in verdict and "\n" not in verdict, verdict
 
 
 def test_every_exercise_has_at_least_two_mistakes():
     assert list(MISTAKES) == list(FOLDER_OF)
     assert min(len(mistakes) for mistakes in MISTAKES.values()) >= 2
+
+
+@pytest.mark.parametrize("number, solution, other", [
+    ("2.4", "return best, ", "return torch.tensor(best).item(), "),  # 0.1 in float32, 0.10000000149
+    ("2.4", "return best, ", "alphas.clear()\n    return best, "),
+    ("2.4", 'loss("test", best)', 'round(loss("test", best), 8)'),
+    ("3.1", "C[x]", "F.one_hot(x, len(C)).float() @ C"),
+    ("3.4", "C[x].flatten(1)", "torch.cat([C[x[:, i]] for i in range(3)], dim=1)"),
+    ("7.4", "return torch.stack(turned, dim=2).flatten(1)",
+     "out = torch.zeros(x.shape)\n    out[:, ::2], out[:, 1::2] = turned\n    return out"),
+])
+def test_another_way_to_write_it_is_right(number, solution, other):
+    assert edited(number, solution, other).startswith("right")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_two_numbers_that_differ_do_so_in_print(folder):
+    assert MODULES[folder].digits(0.25, 19.5) == ("0.25", "19.5")
+    assert MODULES[folder].digits(0.25, 0.25 + 1e-12) == ("0.25", "0.250000000001")
