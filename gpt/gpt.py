@@ -806,7 +806,7 @@ def draw_losses(losses, log, path):
     ylim = min(best, *losses[-100:]) - 0.1, max(validation) + 0.2
     ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=ylim)
     ax.grid(alpha=0.3)
-    ax.legend(loc="upper right")
+    ax.legend(loc="upper right", fontsize="small")
     save_figure(figure, path)
 
 

@@ -1111,7 +1111,7 @@ def draw_losses(runs, path):
         ax.plot(steps, validation, style, label=f"{name}: validation, {run.best_loss:.4f} at best")
     ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(best - 0.2, best + 1.2))
     ax.grid(alpha=0.3)
-    ax.legend(loc="upper right")
+    ax.legend(loc="upper right", fontsize="small")
     save_figure(figure, path)
 
 
