@@ -1202,6 +1202,7 @@ class Diagnosis:
                     density, edges = np.histogram(values.numpy(), 100, density=True)
                     axes[2 * row + column].plot(edges[:-1], density, label=f"{name}: std {values.std():.1e}")
                     axes[2 * row + column].set(title=f"{kind} {when}", ylabel="density")
+                    axes[2 * row + column].ticklabel_format(axis="x", scilimits=(-2, 2))
         for name, ratios in zip(self.before, zip(*self.ratios)):
             axes["updates"].plot(ratios, linewidth=0.8, label=name)
             print(f"  {name:18} log10(update / weight): first {ratios[0]:+.2f}, "
