@@ -3,6 +3,7 @@
     why         what the answers to "why?" rest on: lectures 2 to 7, half a minute
     counting    Kneser-Ney beside add-alpha counts, one to six letters of context, half a minute
     networks FOLDER ...   counts beside trained models of makemore.py, letter by letter; folders as given to its -o
+    picture FOLDER        README's picture: the runs of `makemore.py --type all -o FOLDER`, and Kneser-Ney
     direct      the MLP of lecture 3 with and without direct connections, three seeds, two minutes
     sums        a GPT that learns to add, four ways (exercises 7.5 and 7.6)
 """
@@ -12,6 +13,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -264,6 +266,18 @@ def networks(folders):
         print(f"{title:32} {100 * len(chosen) / len(keys):4.0f} %  " + "  ".join(f"{mean:16.3f}" for mean in means))
 
 
+def picture(folder):
+    """Draw the validation losses of all types, and that of Kneser-Ney as a line: makemore/losses.png."""
+    words = exercises.names()
+    losses = letter_losses(solutions.kneser_ney(words["training"], 5, 0.9), words["validation"], 5)
+    loss, _ = mean_loss(losses)
+    runs = {name: SimpleNamespace(**makemore.read_checkpoint(Path(folder) / name)["progress"])
+            for name in makemore.MODELS}
+    ends = (0, 0.0, math.nan, loss), (max(run.step for run in runs.values()), 0.0, math.nan, loss)
+    runs["Kneser-Ney, 5 letters"] = SimpleNamespace(losses=[loss, loss], log=ends, best_loss=loss)
+    makemore.draw_losses(runs, ROOT / "makemore" / "losses.png")
+
+
 # Direct connections ------------------------------------------------------------------------------------------
 
 
@@ -341,6 +355,8 @@ if __name__ == "__main__":
     parts = {"why": why, "counting": counting, "direct": direct, "sums": sums}
     if sys.argv[1:2] == ["networks"] and len(sys.argv) > 2:
         networks(sys.argv[2:])
+    elif sys.argv[1:2] == ["picture"] and len(sys.argv) == 3:
+        picture(sys.argv[2])
     elif len(sys.argv) == 2 and sys.argv[1] in parts:
         parts[sys.argv[1]]()
     else:
