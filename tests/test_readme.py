@@ -104,7 +104,8 @@ def test_every_command_and_every_python_block_works_in_the_order_of_the_readme(c
 
 def test_ci_runs_the_test_command_of_the_readme():
     command = re.search(r"^<!-- test command -->\n```sh\n(.+)\n```$", README, re.MULTILINE)[1]
-    assert command.startswith("python3 -m venv .venv && ") and "pytest" in command
+    assert command.startswith("python3 -m venv .venv && ") and command.endswith(".venv/bin/python tests/run.py")
+    assert "test command" in (ROOT / ".ci" / "run").read_text()
 
 
 # Links -----------------------------------------------------------------------------------------------------
