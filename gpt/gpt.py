@@ -645,9 +645,8 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     )
     parts = ", ".join(f"{len(part):,} {name}" for name, part in data.items())
     edition = Path(source) in (HERE / DEFAULT_TEXT, HERE.parent / "data" / DEFAULT_TEXT)
-    run.describe(f"{Path(source).name or 'a text'}, {len(text):,} characters ({parts}), "
-                 + "not nanoGPT's edition, so not comparable with its 1.4697, " * edition
-                 + f"{len(vocab)} different: {vocab}",
+    run.describe(f"{Path(source).name or 'a text'}, {len(text):,} characters ({parts}), {len(vocab)} different: "
+                 + f"{vocab}" + "\nnot nanoGPT's edition of the text: do not compare losses with its 1.4697" * edition,
                  f"{'bfloat16' if bfloat16 else 'float32'}{', compiled' * compiled}")
     parallel = torch.compile(model) if compiled else model  # it shares the weights
     if team.size > 1:
@@ -806,7 +805,7 @@ def draw_losses(losses, log, path):
     ylim = min(best, *losses[-100:]) - 0.1, max(validation) + 0.2
     ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=ylim)
     ax.grid(alpha=0.3)
-    ax.legend(loc="upper right", fontsize="small")
+    ax.legend(fontsize="small")
     save_figure(figure, path)
 
 
@@ -958,7 +957,7 @@ class Run:
         """A line of progress: the step, losses, the time a step takes, the time left."""
         pace = self.seconds / max(1, self.step)
         left = pace * (self.config.end - self.step)
-        text = f"step {self.step:>5}/{self.config.end}: {losses}, {1000 * pace:.1f} ms a step"
+        text = f"step {self.step:>5}/{self.config.end}: {losses}" + f", {1000 * pace:.1f} ms a step" * (pace > 0)
         return text + f", {left // 60:.0f}:{left % 60:02.0f} left" if 0 < left < math.inf else text
 
     def check_finite(self, number):
@@ -1035,7 +1034,7 @@ def read_checkpoint(out):
     try:
         with zipfile.ZipFile(path):  # on any other file torch would print warnings
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; choose another -o"
+        problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; choose another folder"
         if checkpoint["format"] == FORMAT:
             return {name: checkpoint[name] for name in CONTENT} | {"config": Config(**checkpoint["config"])}
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)

@@ -1099,7 +1099,7 @@ def draw_losses(runs, path):
     figure = new_figure(8, 5)
     ax = figure.add_axes((0.08, 0.1, 0.9, 0.88))
     best = min(run.best_loss for run in runs.values())
-    for name, run in runs.items():
+    for i, (name, run) in enumerate(runs.items()):
         if len(runs) == 1 and run.losses:
             width = 1 + len(run.losses) // 50
             mean = np.convolve(run.losses, np.ones(width) / width, mode="valid")
@@ -1107,11 +1107,12 @@ def draw_losses(runs, path):
             steps = range(width - 1, len(run.losses))
             ax.plot(steps, mean, color="tab:blue", label=f"mean of {width} batches")
         steps, _, _, validation = zip(*run.log)
-        style = "o" if len(run.losses) < 2 else ".-"  # an ngram counts in one step
-        ax.plot(steps, validation, style, label=f"{name}: validation, {run.best_loss:.4f} at best")
+        style = "o" if len(run.losses) < 2 else ".-" if i < 10 else ".--"  # an ngram counts in one step
+        color = "tab:orange" if len(runs) == 1 else f"C{i}"  # ten colors, then the same ones again
+        ax.plot(steps, validation, style, color=color, label=f"{name}: validation, {run.best_loss:.4f} at best")
     ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(best - 0.2, best + 1.2))
     ax.grid(alpha=0.3)
-    ax.legend(loc="upper right", fontsize="small")
+    ax.legend(fontsize="small")
     save_figure(figure, path)
 
 
@@ -1312,7 +1313,7 @@ class Run:
         """A line of progress: the step, losses, the time a step takes, the time left."""
         pace = self.seconds / max(1, self.step)
         left = pace * (self.config.end - self.step)
-        text = f"step {self.step:>5}/{self.config.end}: {losses}, {1000 * pace:.1f} ms a step"
+        text = f"step {self.step:>5}/{self.config.end}: {losses}" + f", {1000 * pace:.1f} ms a step" * (pace > 0)
         return text + f", {left // 60:.0f}:{left % 60:02.0f} left" if 0 < left < math.inf else text
 
     def check_finite(self, number):
@@ -1387,7 +1388,7 @@ def read_checkpoint(out):
     try:
         with zipfile.ZipFile(path):  # on any other file torch would print warnings
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; choose another -o"
+        problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; choose another folder"
         if checkpoint["format"] == FORMAT:
             return {name: checkpoint[name] for name in CONTENT} | {"config": Config(**checkpoint["config"])}
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)

@@ -37,7 +37,7 @@ def gradient(a, b, c):
 def forward_difference(function, point, h):
     """1.2 The gradient without any rules (lecture 1, "derivative of a function with multiple inputs").
 
-    Move one input at a time up by h, and look how far the result moves. The slope is that distance over h.
+    Increase one input at a time by h and see how far the result moves. The slope is that distance over h.
 
     In: a function of several floats, called as function(*point); the point, a list of floats, which stays as it
     is; h, a small float. Out: a list with the slope for every input.
