@@ -35,7 +35,7 @@ SETTINGS = {  # of runs with so many seconds of training; others: the defaults
     12: {"block_size": 256, "batch_size": 8},
     60: {},
 }
-MARKS = tuple(k / 12 for k in range(1, 13))  # shares of the training time: gpt.py evaluates twelve times
+MARKS = tuple(k / 10 for k in range(1, 11))  # shares of the training time: gpt.py evaluates ten times
 
 
 # Counts, the textbook block and gpt.py
