@@ -644,10 +644,11 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
             model, vocab, **sampling | {"num_samples": 1, "max_new_tokens": 200, "seed": step}),
     )
     parts = ", ".join(f"{len(part):,} {name}" for name, part in data.items())
-    edition = Path(source) in (HERE / DEFAULT_TEXT, HERE.parent / "data" / DEFAULT_TEXT)
-    run.describe(f"{Path(source).name or 'a text'}, {len(text):,} characters ({parts}), {len(vocab)} different: "
-                 + f"{vocab}" + "\nnot nanoGPT's edition of the text: do not compare losses with its 1.4697" * edition,
+    run.describe(f"{Path(source).name or 'a text'}, {len(text):,} characters ({parts}), "
+                 f"{len(vocab)} different: {vocab}",
                  f"{'bfloat16' if bfloat16 else 'float32'}{', compiled' * compiled}")
+    if Path(source) in (HERE / DEFAULT_TEXT, HERE.parent / "data" / DEFAULT_TEXT):
+        print("this text is not nanoGPT's edition: do not compare losses with its 1.4697")
     parallel = torch.compile(model) if compiled else model  # it shares the weights
     if team.size > 1:
         parallel = nn.parallel.DistributedDataParallel(parallel)  # averages the gradients of all processes
@@ -872,7 +873,7 @@ class Run:
     def __init__(self, out, config, model, optimizers, checkpoint, team, facts, evaluate, sample):
         self.out, self.config, self.model, self.optimizers = Path(out), config, model, optimizers
         self.team, self.facts, self.evaluate, self.sample = team, facts, evaluate, sample
-        self.step, self.seconds = 0, 0.0  # of training
+        self.step, self.seconds = 0, 0.0  # seconds of training alone
         self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
         self.losses, self.log = [], []  # one a batch; (step, seconds, training, validation)
         self.resumed = checkpoint is not None
@@ -957,7 +958,8 @@ class Run:
         """A line of progress: the step, losses, the time a step takes, the time left."""
         pace = self.seconds / max(1, self.step)
         left = pace * (self.config.end - self.step)
-        text = f"step {self.step:>5}/{self.config.end}: {losses}" + f", {1000 * pace:.1f} ms a step" * (pace > 0)
+        text = f"step {self.step:>5}/{self.config.end}: {losses}"
+        text += f", {1000 * pace:.1f} ms a step" * (pace > 0)
         return text + f", {left // 60:.0f}:{left % 60:02.0f} left" if 0 < left < math.inf else text
 
     def check_finite(self, number):

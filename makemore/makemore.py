@@ -1109,7 +1109,8 @@ def draw_losses(runs, path):
         steps, _, _, validation = zip(*run.log)
         style = "o" if len(run.losses) < 2 else ".-" if i < 10 else ".--"  # an ngram counts in one step
         color = "tab:orange" if len(runs) == 1 else f"C{i}"  # ten colors, then the same ones again
-        ax.plot(steps, validation, style, color=color, label=f"{name}: validation, {run.best_loss:.4f} at best")
+        label = f"{name}: validation, {run.best_loss:.4f} at best"
+        ax.plot(steps, validation, style, color=color, label=label)
     ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(best - 0.2, best + 1.2))
     ax.grid(alpha=0.3)
     ax.legend(fontsize="small")
@@ -1178,10 +1179,10 @@ class Diagnosis:
 
     def measure(self):
         """Between two steps: how far did the last one move the weights?"""
+        weights = {name: p.detach().clone() for name, p in self.model.named_parameters() if p.dim() == 2}
         if not self.before:
             self.look("at the beginning")
-        weights = {name: p.detach().clone() for name, p in self.model.named_parameters() if p.dim() == 2}
-        if self.before:
+        else:
             moved = [(p - self.before[name]).std() / self.before[name].std() for name, p in weights.items()]
             self.ratios.append([math.log10(ratio.item() + 1e-12) for ratio in moved])
         self.before = weights
@@ -1232,7 +1233,7 @@ class Run:
     def __init__(self, out, config, model, optimizers, checkpoint, facts, evaluate, sample, diagnosis):
         self.out, self.config, self.model, self.optimizers = Path(out), config, model, optimizers
         self.facts, self.evaluate, self.sample, self.diagnosis = facts, evaluate, sample, diagnosis
-        self.step, self.seconds = 0, 0.0  # of training
+        self.step, self.seconds = 0, 0.0  # seconds of training alone
         self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
         self.losses, self.log = [], []  # one a batch; (step, seconds, training, validation)
         self.resumed, self.stopped = checkpoint is not None, False
@@ -1313,7 +1314,8 @@ class Run:
         """A line of progress: the step, losses, the time a step takes, the time left."""
         pace = self.seconds / max(1, self.step)
         left = pace * (self.config.end - self.step)
-        text = f"step {self.step:>5}/{self.config.end}: {losses}" + f", {1000 * pace:.1f} ms a step" * (pace > 0)
+        text = f"step {self.step:>5}/{self.config.end}: {losses}"
+        text += f", {1000 * pace:.1f} ms a step" * (pace > 0)
         return text + f", {left // 60:.0f}:{left % 60:02.0f} left" if 0 < left < math.inf else text
 
     def check_finite(self, number):
