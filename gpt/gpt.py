@@ -1,11 +1,10 @@
 """gpt: a text in, more text like it out; a transformer written the way transformers are written today.
 
-    python gpt.py                                        a few minutes on two CPU cores: almost Shakespeare
-    python gpt.py -i my.txt -o out/my                    another text, another folder
-    python gpt.py --sample-only --prompt "ROMEO:"        text from the trained model in out/gpt
-    python gpt.py --resume                               continue where the last run stopped
-    python gpt.py --sample-only --attention "some text"  what every head looks at: attention.png
-    torchrun --standalone --nproc_per_node=2 gpt.py      two processes, each with a batch of its own
+    python gpt.py                                      a few minutes on two CPU cores: almost Shakespeare
+    python gpt.py -i my.txt -o out/my                  another text, another folder
+    python gpt.py --sample-only --prompt "ROMEO:"      text from the trained model in out/gpt
+    python gpt.py --resume                             continue where the last run stopped
+    torchrun --standalone --nproc_per_node=2 gpt.py    two processes, each with a batch of its own
 
 Read `Transformer` in makemore.py first: the GPT-2 block (Radford et al. 2019). This file departs from GPT-2
 in seven ways. The code for each is marked with its number. The figure at the end is how much higher the
@@ -36,16 +35,13 @@ import math
 import os
 import signal
 import sys
-import threading
 import time
 import typing
-import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed
 import torch.nn.functional as F
 from torch import nn
 
@@ -81,9 +77,6 @@ class Config:
     def eval_interval(self):  # steps from one evaluation to the next
         return max(100, self.max_steps // 10)
 
-    def __str__(self):
-        return ", ".join(f"{flag(name)[2:]} {value}" for name, value in vars(self).items())
-
 
 # Try: a batch of 4 with a context of 512: +0.009. Try: 4 heads: +0.007. (The figures as at the top.)
 DEFAULTS = {
@@ -101,9 +94,9 @@ SETTINGS = {field.name: field.metadata["number"] for field in dataclasses.fields
 SIZES = "n_layer", "n_head", "n_embd", "block_size"  # of a model; they cannot change once it has weights
 DEFAULT_TEXT = "tinyshakespeare.txt"
 DEFAULT_OUT = "out/gpt"
-FILES = "model.pt", "log.csv", "loss.png", "attention.png"
-FORMAT = "gpt 5"  # of model.pt
-CONTENT = "chars", "source", "digest", "counts", "threads", "processes", "progress", "model", "optimizers"
+FILES = "model.pt", "log.csv", "loss.png"
+FORMAT = "gpt 6"  # of model.pt
+CONTENT = "chars", "source", "digest", "counts", "threads", "processes", "progress", "model", "optimizer"
 VERSION = "1.0.0"
 
 
@@ -459,10 +452,6 @@ class GPT(nn.Module):
             elif p.dim() == 2 and name != "embed.weight":
                 nn.init.normal_(p, std=0.5 / math.sqrt(p.size(1)))
 
-    def vectors(self, idx, log_q):
-        """The input of the first block, (B, T, C): the characters, and (1) what the counts predict."""
-        return self.drop(self.embed(idx) + self.from_counts(log_q.exp()) * math.sqrt(log_q.size(2)))
-
     def forward(self, idx, log_q, cache=None):
         """Log-probabilities (B, T, V) of the character after each of idx (B, T).
 
@@ -472,7 +461,7 @@ class GPT(nn.Module):
         if cache:
             start, text = cache.length, cache.extend("text", idx[:, :, None])[:, :, 0]
             cache.length += idx.size(1)
-        x = self.vectors(idx, log_q)  # (B, T, C)
+        x = self.drop(self.embed(idx) + self.from_counts(log_q.exp()) * math.sqrt(log_q.size(2)))  # (B, T, C)
         for block in self.blocks:
             x = block(x, start, cache)
         logits = self.head(norm(x)).float() + self.weight * log_q  # (B, T, V)
@@ -480,60 +469,7 @@ class GPT(nn.Module):
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Optimizers and the learning rate
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum whose update is made orthogonal, so that all directions of a matrix learn equally fast.
-
-    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; scaled as in Liu et al.
-    2025, "Muon is Scalable for LLM Training", so that AdamW's learning rate and weight decay suit it too.
-    `torch.optim.Muon` does the same in bfloat16 and one matrix at a time, which is slow on a CPU.
-    """
-
-    def __init__(self, params, lr, weight_decay):
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self):
-        for group in self.param_groups:
-            shapes = {}  # matrices of one shape are made orthogonal together
-            for p in group["params"]:
-                momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                momentum.lerp_(p.grad, 0.05)
-                update = p.grad.lerp(momentum, 0.95)  # Nesterov: look ahead
-                shapes.setdefault(p.shape, []).append((p, update))
-            for shape, pairs in shapes.items():
-                updates = orthogonalize(torch.stack([update for _, update in pairs]))
-                for (p, _), update in zip(pairs, updates):
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.sub_(update, alpha=group["lr"] * 0.2 * math.sqrt(max(shape)))
-
-
-def orthogonalize(matrices):
-    """Move the singular values of matrices (N, rows, columns) close to 1; keep their singular vectors.
-
-    Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix changes its singular values alone.
-    This one moves all but tiny ones into the range from 0.68 to 1.21.
-    """
-    if matrices.shape[1] > matrices.shape[2]:
-        return orthogonalize(matrices.mT).mT  # the same result, from smaller products
-    x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
-    for _ in range(5):
-        a = x @ x.mT
-        b = torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315)  # -4.7750 a + 2.0315 a @ a
-        x = torch.baddbmm(x, b, x, beta=3.4445)  # 3.4445 x + b @ x
-    return x
-
-
-def make_optimizers(model, config):
-    """(7) Muon for the matrices of the blocks, Adam (Kingma & Ba 2015) for everything else."""
-    blocks = list(model.blocks.parameters())
-    others = [p for name, p in model.named_parameters() if not name.startswith("blocks.")]
-    return [
-        Muon(blocks, lr=config.learning_rate, weight_decay=0.0),
-        torch.optim.Adam(others, lr=config.learning_rate, betas=(0.8, 0.95), fused=True),
-    ]
+# The learning rate
 
 
 def schedule(step, config):
@@ -542,10 +478,9 @@ def schedule(step, config):
     return min(1, rise, max(0.01, 1 - step / config.end))
 
 
-def set_learning_rate(optimizers, step, config):
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * schedule(step, config)
+def set_learning_rate(optimizer, step, config):
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * schedule(step, config)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -557,11 +492,11 @@ def windows(tokens, starts, block_size, counts, held_out=False):
 
     The counts look at the letters before a window too. `held_out`: take the table that leaves the start out.
     """
-    taken = tokens[starts[:, None] + np.arange(block_size + 1)].astype(np.int64)
-    before = starts[:, None] + np.arange(-counts.n, 0)
-    text = np.concatenate([np.where(before < 0, 0, tokens[before]), taken[:, :-1]], axis=1)
-    table = counts.table_without(starts) if held_out else counts.PARTS
-    return torch.from_numpy(taken[:, :-1]), torch.from_numpy(taken[:, 1:]), counts.log_probs(text, table)
+    positions = starts[:, None] + np.arange(-counts.n, block_size + 1)
+    text = np.where(positions < 0, 0, tokens[positions]).astype(np.int64)  # 0 before the text begins
+    log_q = counts.log_probs(text[:, :-1], counts.table_without(starts) if held_out else counts.PARTS)
+    taken = torch.from_numpy(text[:, counts.n :])
+    return taken[:, :-1], taken[:, 1:], log_q
 
 
 @functools.lru_cache(maxsize=2)
@@ -588,7 +523,7 @@ def loss_of(logits, y, reduction="mean"):
 
 
 @torch.no_grad()
-def evaluate(model, tokens, characters=None):
+def evaluate(model, tokens, characters=math.inf):
     """(loss, standard error): the mean over windows that do not overlap, in evaluation mode.
 
     All windows, or evenly spread ones that have about `characters` characters in all. The standard error
@@ -596,8 +531,7 @@ def evaluate(model, tokens, characters=None):
     """
     was_training, device, T = model.training, device_of(model), model.config.block_size
     model.eval()
-    starts = np.arange(0, len(tokens) - T, T)
-    starts, losses = starts[:: max(1, len(tokens) // (characters or len(tokens)))], []
+    starts, losses = np.arange(0, len(tokens) - T, T)[:: int(max(1, len(tokens) // characters))], []
     for some in np.array_split(starts, min(len(starts), 1 + len(starts) * T // 4096)):
         x, y, log_q = windows(tokens, some, T, model.counts)
         losses.append(loss_of(model(x.to(device), log_q.to(device)).cpu(), y, reduction="none").mean(1))
@@ -615,7 +549,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     (finetuning). `sampling`: options of `generate`. Raises UserError; raises KeyboardInterrupt after Ctrl-C,
     once everything is saved.
     """
-    # Prepare the data, the model, its optimizers and the run.
+    # Prepare the data, the model, its optimizer and the run.
     check_limits(sampling)
     device = pick_device(device)
     team = Team(device)
@@ -632,20 +566,14 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
         weights = model.state_dict()
         for name, known in before["progress"]["best"].items():  # what belongs to new characters stays random
             weights[name][tuple(slice(n) for n in known.shape)] = known
-    optimizers = make_optimizers(model, config)
+    optimizer = torch.optim.Adam(model.parameters(), betas=(0.8, 0.95), fused=True)
     bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     compiled = device.type == "cuda" and sys.platform == "linux"
-    run = Run(
-        out, config, model, optimizers, checkpoint, team,
-        facts={"chars": vocab.chars, "source": source, "digest": digest(text),
-               "counts": [torch.from_numpy(array) for array in model.counts.whole()]},
-        evaluate=lambda: evaluate(model, data["validation"], characters=24_576)[0],
-        sample=lambda step: print_texts(
-            model, vocab, **sampling | {"num_samples": 1, "max_new_tokens": 200, "seed": step}),
-    )
-    parts = ", ".join(f"{len(part):,} {name}" for name, part in data.items())
-    run.describe(f"{Path(source).name or 'a text'}, {len(text):,} characters ({parts}), "
-                 f"{len(vocab)} different: {vocab}",
+    facts = {"chars": vocab.chars, "source": source, "digest": digest(text),
+             "counts": [torch.from_numpy(array) for array in model.counts.whole()]}
+    run = Run(out, config, model, vocab, optimizer, data["validation"], sampling, facts, checkpoint, team)
+    run.describe(f"{Path(source).name or 'a text'}, {len(text):,} characters ({len(data['training']):,} for "
+                 f"training), {len(vocab)} different: {vocab}",
                  f"{'bfloat16' if bfloat16 else 'float32'}{', compiled' * compiled}")
     if Path(source) in (HERE / DEFAULT_TEXT, HERE.parent / "data" / DEFAULT_TEXT):
         print("this text is not nanoGPT's edition: do not compare losses with its 1.4697")
@@ -662,9 +590,8 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
             loss = loss_of(logits, y.to(device))
             model.zero_grad()
             loss.backward()
-            set_learning_rate(optimizers, step, config)
-            for optimizer in optimizers:
-                optimizer.step()
+            set_learning_rate(optimizer, step, config)
+            optimizer.step()
             run.loss = loss.item()
 
     # The result: the best weights, their loss and a sample.
@@ -674,13 +601,12 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
           f"weights of step {run.best_step}, the best; {run.seconds:.0f} s of training")
     print_texts(model, vocab, **{"seed": config.seed} | sampling)
     print(f"in {out}: {', '.join(name for name in FILES if (Path(out) / name).exists())}")
-    return Result(model, vocab, {"validation": (loss, error), "parameters": size_of(model),
-                                 "seconds": run.seconds, "run": run})
+    return Result(model, vocab, {"validation": (loss, error), "seconds": run.seconds, "run": run})
 
 
 class Result(typing.NamedTuple):
-    """What `train` returns. `results` has (loss, standard error) for validation, the number of parameters,
-    the seconds of training, the Run with the losses of all steps."""
+    """What `train` returns. `results` has the validation loss and its standard error, the seconds of
+    training, the Run with the losses of all steps."""
 
     model: nn.Module
     vocab: Vocab
@@ -725,8 +651,8 @@ def load(out, device="cpu"):
 def draw(logits, temperature, top_k, generator):
     """Draw a token for each row of logits (B, V), which are on the CPU; `generate` explains the options."""
     if top_k:
-        kept = logits.topk(min(top_k, logits.size(1)))
-        logits = torch.full_like(logits, -math.inf).scatter(1, kept.indices, kept.values)
+        least = logits.topk(min(top_k, logits.size(1))).values[:, -1:]  # (B, 1)
+        logits = logits.where(logits >= least, -math.inf)
     if temperature == 0:
         return logits.argmax(dim=1)
     logits = (logits - logits.amax(dim=1, keepdim=True)).double() / temperature  # at most 0: no overflow
@@ -735,12 +661,12 @@ def draw(logits, temperature, top_k, generator):
 
 @torch.inference_mode()
 def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.6, top_k=None,
-             seed=None, stream=None, cached=True):
+             seed=None, cached=True):
     """A list of `num_samples` texts: the prompt and `max_new_tokens` more characters, sampled one by one.
 
     temperature: 0 takes the most likely character, below 1 is more careful, above 1 more daring. top_k:
-    only the k most likely characters. All texts grow together as rows of a batch; `stream` is called with
-    every new character of the first. Raises UserError for a prompt with characters that the model never saw.
+    only the k most likely characters. All texts grow together as rows of a batch. Raises UserError for a
+    prompt with characters that the model never saw.
     """
     was_training = model.training
     model.eval()
@@ -757,84 +683,36 @@ def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, tempera
         drawn = draw(model(new, log_q, cache)[:, -1].cpu(), temperature, top_k, generator)
         tokens = torch.cat((tokens, drawn[:, None].to(tokens.device)), dim=1)
         new = tokens[:, -1:] if cached else tokens[:, -size:]
-        if stream:
-            stream(vocab.chars[drawn[0]])
     model.train(was_training)
     return [vocab.decode(row)[len(start) - len(prompt) :] for row in tokens.tolist()]
 
 
-def print_texts(model, vocab, num_samples=1, prompt="", **sampling):
-    """Print one text while it is generated, or several when all are done."""
-    if num_samples > 1:
-        print(f"\n{'-' * 79}\n".join(generate(model, vocab, prompt, num_samples, **sampling)))
-        return
-    print(prompt, end="", flush=True)
-    generate(model, vocab, prompt, stream=lambda char: print(char, end="", flush=True), **sampling)
-    print()
+def print_texts(model, vocab, **sampling):
+    print(f"\n{'-' * 79}\n".join(generate(model, vocab, **sampling)))
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Pictures
 
 
-def new_figure(width, height, layout=None):
-    """An empty figure, in inches. It does not use pyplot, so it leaves a notebook's own plots alone."""
-    from matplotlib.figure import Figure  # imported here because it takes a second
-
-    warnings.filterwarnings("ignore", "Glyph .* missing")  # a character that the font lacks becomes a box
-    return Figure(figsize=(width, height), dpi=120, layout=layout)
-
-
-def save_figure(figure, path):
-    """Write a figure as a PNG file."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    write_file(path, picture.getvalue())
-
-
 def draw_losses(losses, log, path):
     """Draw the loss of every batch (faint), its running mean, and the validation loss from a Run's log."""
-    figure = new_figure(8, 5)
+    from matplotlib.figure import Figure  # imported here because it takes a second; leaves pyplot alone
+
+    figure, picture = Figure(figsize=(8, 5), dpi=120), io.BytesIO()
     ax = figure.add_axes((0.08, 0.1, 0.9, 0.88))
     width = 1 + len(losses) // 50
     mean = np.convolve(losses or [math.nan], np.ones(width) / width, mode="valid")
     ax.plot(losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
     ax.plot(range(width - 1, width - 1 + len(mean)), mean, color="tab:blue", label=f"mean of {width} batches")
     steps, _, _, validation = zip(*log)
-    best = min(validation)
-    ax.plot(steps, validation, ".-", color="tab:orange", label=f"validation, {best:.4f} at best")
-    ylim = min(best, *losses[-100:]) - 0.1, max(validation) + 0.2
-    ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=ylim)
+    ax.plot(steps, validation, ".-", color="tab:orange", label=f"validation, {min(validation):.4f} at best")
+    ax.set(xlabel="step", ylabel="loss (nats per character)",
+           ylim=(min([*validation, *losses[-100:]]) - 0.1, max(validation) + 0.2))
     ax.grid(alpha=0.3)
     ax.legend(fontsize="small")
-    save_figure(figure, path)
-
-
-@torch.no_grad()
-def draw_attention(model, vocab, text, path):
-    """Draw the attention of every head: a row of tables for each layer, and in it a table for each head."""
-    longest, layers, heads = model.config.block_size, model.config.n_layer, model.config.n_head
-    if not 2 <= len(text) <= longest:
-        raise UserError(f"--attention takes a text of 2 to {longest} characters, not {len(text)}")
-    tokens = torch.from_numpy(vocab.encode(text).astype(np.int64))[None]
-    log_q = model.counts.log_probs(F.pad(tokens, (model.counts.n, 0)).numpy())
-    x = model.vectors(tokens.to(device_of(model)), log_q.to(device_of(model)))
-    side = max(3, 0.14 * len(text))  # inches
-    figure = new_figure(side * heads, side * layers + 0.5, "constrained")
-    axes = figure.subplots(layers, heads, squeeze=False)
-    labels = [{"\n": "\u21b5", " ": "\u2423"}.get(char, char) for char in text]
-    for layer, block in enumerate(model.blocks):
-        q, k, _ = block.attn.queries_keys_values(norm(x))
-        for head, table in enumerate(attention_weights(q, k)[0]):
-            ax = axes[layer][head]
-            ax.imshow(table.cpu().sqrt().numpy(), cmap="Blues", vmin=0, vmax=1)
-            ax.set_title(f"layer {layer + 1}, head {head + 1}")
-            ax.set_xticks(range(len(text)), labels, fontsize=7, parse_math=False)
-            ax.set_yticks(range(len(text)), labels, fontsize=7, parse_math=False)
-        x = block(x)
-    figure.suptitle("each row: where a character looks (square root of the weight)", fontsize="medium")
-    save_figure(figure, path)
-    print(f"written: {path}")
+    figure.savefig(picture, format="png")
+    write_file(path, picture.getvalue())
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -870,21 +748,19 @@ class Run:
 
     PROGRESS = "step", "seconds", "best_step", "best_loss", "best", "losses", "log"  # saved
 
-    def __init__(self, out, config, model, optimizers, checkpoint, team, facts, evaluate, sample):
-        self.out, self.config, self.model, self.optimizers = Path(out), config, model, optimizers
-        self.team, self.facts, self.evaluate, self.sample = team, facts, evaluate, sample
+    def __init__(self, out, config, model, vocab, optimizer, validation, sampling, facts, checkpoint, team):
+        self.out, self.config, self.model, self.vocab, self.team = Path(out), config, model, vocab, team
+        self.optimizer, self.validation, self.sampling, self.facts = optimizer, validation, sampling, facts
         self.step, self.seconds = 0, 0.0  # seconds of training alone
         self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
         self.losses, self.log = [], []  # one a batch; (step, seconds, training, validation)
-        self.resumed = checkpoint is not None
-        self.pressed, self.stopped = False, False  # Ctrl-C: in this process; in any
+        self.pressed, self.stopped, self.handler = False, False, None  # Ctrl-C: in this process; in any
         if checkpoint:
             if checkpoint["processes"] != team.size:
                 raise UserError(f"the run has {checkpoint['processes']} process(es), not {team.size}")
             torch.set_num_threads(checkpoint["threads"])  # they split sums, which decides the rounding
             model.load_state_dict(checkpoint["model"])
-            for optimizer, state in zip(optimizers, checkpoint["optimizers"]):
-                optimizer.load_state_dict(state)
+            optimizer.load_state_dict(checkpoint["optimizer"])
             vars(self).update(checkpoint["progress"])
         if config.end < self.step:
             raise UserError(f"--max-steps {config.end} is the total, but the run is at step {self.step}")
@@ -893,19 +769,18 @@ class Run:
         """Print what is about to be trained, and on what."""
         print(f"device: {device_of(self.model)}, {torch.get_num_threads()} threads, {precision}"
               + f", {self.team.size} processes" * (self.team.size > 1) + f"\ndata: {data}")
-        print(f"model: {size_of(self.model):,} parameters; a uniform guess has a loss of "
-              f"{math.log(self.config.vocab_size):.4f}\nsettings: {self.config}")
-        if self.resumed:
+        size, uniform = sum(p.numel() for p in self.model.parameters()), math.log(self.config.vocab_size)
+        print(f"model: {size:,} parameters; a uniform guess has a loss of {uniform:.4f}")
+        print("settings:", ", ".join(f"{name} {value}" for name, value in vars(self.config).items()))
+        if self.log:
             print(f"resuming at step {self.step}")
 
     def __enter__(self):
-        if not self.resumed and self.team.rank == 0:
+        if not self.log and self.team.rank == 0:
             prepare_folder(self.out)
-        self.handler = None
-        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers only there
+        with contextlib.suppress(ValueError):  # Python allows signal handlers only in the main thread
             self.handler = signal.signal(signal.SIGINT, self.on_ctrl_c)
         self.saved = self.shown = time.monotonic()
-        return self
 
     def __exit__(self, *_):
         if self.handler:
@@ -929,7 +804,6 @@ class Run:
             self.step += 1
             loss, self.stopped = self.team.sum(self.loss, self.pressed)  # one reduction a step
             self.losses.append(loss / self.team.size)
-            self.check_finite(loss)
             if self.stopped or time.monotonic() - self.saved > 15:
                 self.save()
             if sys.stdout and sys.stdout.isatty() and time.monotonic() - self.shown > 0.2:  # the live line
@@ -940,44 +814,39 @@ class Run:
         """Evaluate, keep the best weights, save, report; every fourth time, print a sample too."""
         if self.log and self.log[-1][0] == self.step:
             return  # this step was evaluated before the resume
-        validation = self.evaluate()
+        validation, _ = evaluate(self.model, self.validation, characters=24_576)
         batches = self.losses[self.log[-1][0] :] if self.log else []  # since the last evaluation
         training = sum(batches) / len(batches) if batches else math.nan
-        self.check_finite(validation)
         self.log.append((self.step, self.seconds, training, validation))
         if validation < self.best_loss:
             self.best_step, self.best_loss = self.step, validation
             self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
         self.save()
-        of_batches = f", batches {training:.4f}" if batches else ""
+        of_batches = f", batches {training:.4f}" * bool(batches)
         print(self.status(f"validation {validation:.4f}{of_batches}"), flush=True)
         if self.step % (4 * self.config.eval_interval) == 0 and self.step not in (0, self.config.end):
-            self.sample(self.step)
+            short = {"num_samples": 1, "max_new_tokens": 200, "seed": self.step}
+            print_texts(self.model, self.vocab, **self.sampling | short)
 
     def status(self, losses):
         """A line of progress: the step, losses, the time a step takes, the time left."""
         pace = self.seconds / max(1, self.step)
         left = pace * (self.config.end - self.step)
-        text = f"step {self.step:>5}/{self.config.end}: {losses}"
-        text += f", {1000 * pace:.1f} ms a step" * (pace > 0)
-        return text + f", {left // 60:.0f}:{left % 60:02.0f} left" if 0 < left < math.inf else text
-
-    def check_finite(self, number):
-        """Raises UserError if a loss, or the sum of all weights, is no longer finite."""
-        if not math.isfinite(number):
-            raise UserError(f"training diverged at step {self.step}: the loss or a weight is not finite; the "
-                            f"last good checkpoint is in {self.out}; try a smaller --learning-rate", status=1)
+        text = f"step {self.step:5}/{self.config.end}: {losses}{f', {1e3 * pace:.1f} ms a step' * (pace > 0)}"
+        return text + f", {left // 60:.0f}:{left % 60:02.0f} left" * (0 < left < math.inf)
 
     def save(self):
         """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv."""
         self.saved, weights, content = time.monotonic(), self.model.state_dict(), io.BytesIO()
-        self.check_finite(sum(value.sum().item() for value in weights.values()))
+        if not math.isfinite(sum(value.sum().item() for value in weights.values())):
+            raise UserError(f"training diverged before step {self.step}: a weight is not finite; the last "
+                            f"good checkpoint is in {self.out}; try a smaller --learning-rate", status=1)
         if self.team.rank != 0:
             return
         torch.save({
             "format": FORMAT, "config": vars(self.config), "threads": torch.get_num_threads(), **self.facts,
             "processes": self.team.size, "progress": {name: getattr(self, name) for name in self.PROGRESS},
-            "model": weights, "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "model": weights, "optimizer": self.optimizer.state_dict(),
         }, content)
         write_file(self.out / "model.pt", content.getvalue())
         rows = [f"{step},{seconds:.3f},{a:.6f},{b:.6f}\n" for step, seconds, a, b in self.log]
@@ -1000,10 +869,6 @@ def device_of(model):
     return next(iter(model.state_dict().values())).device
 
 
-def size_of(model):
-    return sum(p.numel() for p in model.parameters())
-
-
 def write_file(path, content):
     """Replace a file: if the program is killed, the old file or the new one is there, never half of one."""
     temporary = Path(f"{path}.{os.getpid()}.tmp")
@@ -1011,8 +876,7 @@ def write_file(path, content):
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error.strerror}", status=1) from None
 
 
@@ -1030,15 +894,15 @@ def prepare_folder(out):
 def read_checkpoint(out):
     """The content of model.pt in a folder. Raises UserError if it is missing, damaged or not ours."""
     path = Path(out) / "model.pt"
-    if not path.exists():
-        hint = "OpenAI's gpt2 is a different model" if str(out).startswith("gpt2") else "train a model first"
-        raise UserError(f"no checkpoint: {path} does not exist; {hint}")
     try:
         with zipfile.ZipFile(path):  # on any other file torch would print warnings
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; choose another folder"
         if checkpoint["format"] == FORMAT:
             return {name: checkpoint[name] for name in CONTENT} | {"config": Config(**checkpoint["config"])}
+    except FileNotFoundError:
+        gpt2 = " (OpenAI's gpt2 is a different model)" * str(out).startswith("gpt2")
+        problem = f"does not exist; train a model first{gpt2}"
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         problem = "is damaged, or not a checkpoint"
     raise UserError(f"{path} {problem}")
@@ -1047,8 +911,7 @@ def read_checkpoint(out):
 def check_same(values, config):
     """Raises UserError if a flag contradicts the settings of an earlier run."""
     for name, value in values.items():
-        known = getattr(config, name)
-        if value != known:
+        if value != (known := getattr(config, name)):
             raise UserError(f"{flag(name)} {value} contradicts the run in the folder, which has {known}")
 
 
@@ -1058,8 +921,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse_arguments(argv):
-    parser = Parser(prog="gpt", description="A text in, more text like it out.",
-                    epilog="The defaults of a device are in the table DEFAULTS of gpt.py.")
+    parser = Parser(prog="gpt", description="A text in, more text like it out. Defaults: DEFAULTS in gpt.py.")
     group = parser.add_argument_group("files and what to do")
     add, either = group.add_argument, group.add_mutually_exclusive_group().add_argument
     add("-i", "--input-file", metavar="FILE", help=f"a UTF-8 text (default: {DEFAULT_TEXT})")
@@ -1067,7 +929,6 @@ def parse_arguments(argv):
     either("--resume", action="store_true", help="continue the run in the folder")
     either("--sample-only", action="store_true", help="do not train; sample from the model in the folder")
     either("--init-from", metavar="DIR", help="start from the weights of the run in DIR (finetuning)")
-    add("--attention", metavar="TEXT", help="with --sample-only: draw where every head looks in TEXT")
     add("--prompt", metavar="TEXT", default="", help="beginning of every text; FILE:NAME reads it from NAME")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
     add("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
@@ -1087,20 +948,14 @@ def execute(args):
     options = {name: given[name] for name in ("prompt", *SAMPLING) if name in given}
     if args.prompt.startswith("FILE:"):
         options["prompt"] = read_file(args.prompt.removeprefix("FILE:")).removesuffix("\n")
-    if args.attention and not args.sample_only:
-        raise UserError("--attention needs --sample-only")
     if args.sample_only or args.resume:
         own = {"seed"} if args.sample_only else {"max_steps"}  # these may differ from the run in the folder
         options |= {name: settings.pop(name) for name in own & settings.keys()}
         check_same(settings, read_checkpoint(args.work_dir)["config"])
     if args.sample_only:
-        model, vocab = load(args.work_dir, pick_device(args.device))
-        if args.attention:
-            draw_attention(model, vocab, args.attention, Path(args.work_dir) / "attention.png")
-        else:
-            print_texts(model, vocab, **options)
+        print_texts(*load(args.work_dir, pick_device(args.device)), **options)
         return
-    text, options["device"] = None, args.device
+    text, options = None, options | {"device": args.device, "init_from": args.init_from}
     if args.input_file or not args.resume:
         name = args.input_file or DEFAULT_TEXT
         text, options["source"] = read_file(name), str(find_file(name).resolve())
@@ -1108,10 +963,9 @@ def execute(args):
         resume(args.work_dir, text, **options)
         return
     if args.init_from:
-        known = read_checkpoint(args.init_from)["config"]
-        settings = {name: getattr(known, name) for name in SIZES} | settings
-    config = configure(pick_device(args.device), **settings)
-    train(text, config, args.work_dir, init_from=args.init_from, **options)
+        known = vars(read_checkpoint(args.init_from)["config"])
+        settings = {name: known[name] for name in SIZES} | settings
+    train(text, configure(pick_device(args.device), **settings), args.work_dir, **options)
 
 
 def main(argv=None):
