@@ -36,7 +36,6 @@ import math
 import os
 import signal
 import sys
-import threading
 import time
 import typing
 import warnings
@@ -82,10 +81,6 @@ class Config:
     @property
     def eval_interval(self):  # steps from one evaluation to the next
         return max(100, self.max_steps // 20)
-
-    def __str__(self):
-        used = {name: value for name, value in vars(self).items() if value is not None}
-        return ", ".join(f"{flag(name)[2:]} {value}" for name, value in used.items())
 
 
 DEFAULTS = {  # None: the type does not use it. block 0: as long as the longest word and its end.
@@ -147,13 +142,11 @@ def configure(type="transformer", like=None, **values):
         raise UserError(f"no model is called {type!r}; there are {', '.join(MODELS)}")
     if (like or type) not in DEFAULTS:
         raise UserError(f'{type!r} has no defaults; name a type that has: configure("{type}", like="mlp")')
-    config = Config(type, *DEFAULTS[like or type])
-    if unknown := values.keys() - vars(config).keys():
-        raise TypeError(f"no such setting: {', '.join(sorted(unknown))}")
     check_limits(values)
-    for name, value in values.items():
-        if getattr(config, name) is not None and (name, type) != ("max_steps", "ngram"):  # ngram: always 1
-            setattr(config, name, value)
+    config = Config(type, *DEFAULTS[like or type])
+    unused = {name for name, value in vars(config).items() if value is None}
+    unused |= {"max_steps"} if type == "ngram" else set()  # it counts in one step
+    config = dataclasses.replace(config, **{name: values[name] for name in values.keys() - unused})
     n = config.block_size
     if config.n_head and config.n_embd % config.n_head:
         raise UserError(f"--n-embd {config.n_embd} does not divide into {config.n_head} heads")
@@ -601,9 +594,8 @@ class BagOfWords(nn.Module):
         self.context = config.block_size
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
         self.position = nn.Embedding(config.block_size, config.n_embd)
-        self.mlp = nn.Sequential(
-            nn.Linear(config.n_embd, config.n_embd2), nn.Tanh(), nn.Linear(config.n_embd2, config.n_embd)
-        )
+        self.mlp = nn.Sequential(nn.Linear(config.n_embd, config.n_embd2), nn.Tanh(),
+                                 nn.Linear(config.n_embd2, config.n_embd))
         self.head = nn.Linear(config.n_embd, config.vocab_size)
         kaiming(self)
 
@@ -881,8 +873,8 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     given, words, device = words, clean(words), pick_device(device)
     if len(words) < len(given):
         long = sum(len(word) > MAX_LENGTH for word in given)
-        duplicates = len(given) - len(words) - long
-        print(f"left out: {duplicates:,} duplicates, {long:,} words of more than {MAX_LENGTH} characters")
+        print(f"left out: {len(given) - len(words) - long:,} duplicates, "
+              f"{long:,} words of more than {MAX_LENGTH} characters")
     vocab = Vocab("".join(words))
     tokens_of(sampling.get("prompt", ""), vocab)  # to refuse a bad prompt now, not after the training
     data = {name: Words(part, vocab, device) for name, part in split(words).items()}
@@ -890,14 +882,9 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     torch.manual_seed(config.seed)
     model = MODELS[config.type](config).to(device)
     optimizers = make_optimizers(model, config)
-    run = Run(
-        out, config, model, optimizers, checkpoint,
-        facts={"chars": vocab.chars, "source": source, "digest": digest(words)},
-        evaluate=lambda: evaluate(model, data["validation"])[0],
-        sample=lambda step: print_words(
-            generate(model, vocab, **sampling | {"num_samples": 10, "seed": step}), data),
-        diagnosis=Diagnosis(model, data["training"]) if diagnose else None,
-    )
+    facts = {"chars": vocab.chars, "source": source, "digest": digest(words)}
+    diagnosis = Diagnosis(model, data["training"]) if diagnose else None
+    run = Run(out, config, model, vocab, optimizers, data, sampling, facts, checkpoint, diagnosis)
     parts = ", ".join(f"{len(part):,} {name}" for name, part in data.items())
     run.describe(f"{Path(source).name or 'words'}, {len(words):,} words ({parts}), characters: {vocab}")
 
@@ -1019,8 +1006,8 @@ def tokens_of(prompt, vocab):
 def draw(logits, temperature, top_k, generator):
     """Draw a token for each row of logits (B, V), which are on the CPU; `generate` explains the options."""
     if top_k:
-        kept = logits.topk(min(top_k, logits.size(1)))
-        logits = torch.full_like(logits, -math.inf).scatter(1, kept.indices, kept.values)
+        least = logits.topk(min(top_k, logits.size(1))).values[:, -1:]  # (B, 1)
+        logits = logits.where(logits >= least, -math.inf)
     if temperature == 0:
         return logits.argmax(dim=1)
     logits = (logits - logits.amax(dim=1, keepdim=True)).double() / temperature  # at most 0: no overflow
@@ -1163,19 +1150,30 @@ class Diagnosis:
         if not any(isinstance(module, nn.Tanh) for module in model.modules()):
             raise UserError(f"--diagnose looks at tanh layers; a {type(model).__name__} has none")
         self.model, self.batch = model, training.batch(torch.arange(min(256, len(training))))
-        self.looks = {}  # when: {layer: (activations, gradients)}
         self.before, self.ratios = None, []  # weights before a step; log10(update / weight) of every step
+        self.figure = new_figure(10, 9, "constrained")
+        self.axes = self.figure.subplot_mosaic([
+            ["activations at the beginning", "activations at the end"],
+            ["gradients at the beginning", "gradients at the end"], ["updates", "updates"]])
 
     def look(self, when):
-        """Run a batch through a copy; keep outputs and gradients, (N, channels), of every tanh layer."""
+        """Run a batch through a copy; print and draw outputs and gradients of every tanh layer."""
         twin, outputs = copy.deepcopy(self.model).train(), {}
         for name, module in twin.named_modules():
             if isinstance(module, nn.Tanh):
                 module.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
         x, y = self.batch
         gradients = torch.autograd.grad(loss_of(twin(x), y), list(outputs.values()))
-        self.looks[when] = {name: [tensor.detach().flatten(0, -2).float().cpu() for tensor in pair]
-                            for name, *pair in zip(outputs, outputs.values(), gradients)}
+        print(f"diagnosis {when}:")
+        for (name, output), gradient in zip(outputs.items(), gradients):
+            saturated = output.flatten(0, -2).abs() > 0.97  # (N, channels)
+            share, dead = 100 * saturated.float().mean(), int(saturated.all(dim=0).sum())
+            print(f"  {name:10} {share:5.2f} % saturated, {dead} dead units", end="")
+            for kind, values in (("activations", output.detach()), ("gradients", gradient)):
+                print(f"; {kind}: mean {values.mean():+.1e}, std {values.std():.1e}", end="")
+                density, edges = np.histogram(values.float().cpu().numpy(), 100, density=True)
+                self.axes[f"{kind} {when}"].plot(edges[:-1], density, label=f"{name}: std {values.std():.1e}")
+            print()
 
     def measure(self):
         """Between two steps: how far did the last one move the weights?"""
@@ -1188,33 +1186,20 @@ class Diagnosis:
         self.before = weights
 
     def finish(self, path):
-        """Measure for the last time, print the numbers and draw them."""
+        """Measure for the last time, print the updates and draw everything."""
         self.measure()
         self.look("at the end")
-        figure = new_figure(10, 9, "constrained")
-        axes = figure.subplot_mosaic([[0, 1], [2, 3], ["updates", "updates"]])
-        for column, (when, layers) in enumerate(self.looks.items()):
-            print(f"diagnosis {when}:")
-            for name, tensors in layers.items():
-                saturated = tensors[0].abs() > 0.97
-                share, dead = 100 * saturated.float().mean(), int(saturated.all(dim=0).sum())
-                print(f"  {name:10} {share:5.2f} % saturated, {dead} dead units", end="")
-                for row, (kind, values) in enumerate(zip(("activations", "gradients"), tensors)):
-                    print(f"; {kind}: mean {values.mean():+.1e}, std {values.std():.1e}", end="\n" * row)
-                    density, edges = np.histogram(values.numpy(), 100, density=True)
-                    axes[2 * row + column].plot(edges[:-1], density, label=f"{name}: std {values.std():.1e}")
-                    axes[2 * row + column].set(title=f"{kind} {when}", ylabel="density")
-                    axes[2 * row + column].ticklabel_format(axis="x", scilimits=(-2, 2))
         for name, ratios in zip(self.before, zip(*self.ratios)):
-            axes["updates"].plot(ratios, linewidth=0.8, label=name)
+            self.axes["updates"].plot(ratios, linewidth=0.8, label=name)
             print(f"  {name:18} log10(update / weight): first {ratios[0]:+.2f}, "
                   f"median {np.median(ratios):+.2f}, last {ratios[-1]:+.2f}")
-        axes["updates"].axhline(-3, color="black", linestyle="--", label="a good value is about -3")
-        axes["updates"].set(xlabel="step", ylabel="log10(std of update / std of weight)")
-        for ax in axes.values():
+        self.axes["updates"].axhline(-3, color="black", linestyle="--", label="a good value is about -3")
+        self.axes["updates"].set(xlabel="step", ylabel="log10(std of update / std of weight)")
+        for title, ax in self.axes.items():
+            ax.ticklabel_format(axis="x", scilimits=(-2, 5))
+            ax.set(title=title)
             ax.legend(fontsize=8)
-        save_figure(figure, path)
-
+        save_figure(self.figure, path)
 
 # ------------------------------------------------------------------------------------------------------------
 # Machinery: what happens between two steps, files, checkpoints, the command line. You can stop reading here
@@ -1230,13 +1215,13 @@ class Run:
 
     PROGRESS = "step", "seconds", "best_step", "best_loss", "best", "losses", "log"  # saved
 
-    def __init__(self, out, config, model, optimizers, checkpoint, facts, evaluate, sample, diagnosis):
-        self.out, self.config, self.model, self.optimizers = Path(out), config, model, optimizers
-        self.facts, self.evaluate, self.sample, self.diagnosis = facts, evaluate, sample, diagnosis
+    def __init__(self, out, config, model, vocab, optimizers, data, sampling, facts, checkpoint, diagnosis):
+        self.out, self.config, self.model, self.vocab = Path(out), config, model, vocab
+        self.optimizers, self.data, self.sampling, self.facts = optimizers, data, sampling, facts
         self.step, self.seconds = 0, 0.0  # seconds of training alone
         self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
         self.losses, self.log = [], []  # one a batch; (step, seconds, training, validation)
-        self.resumed, self.stopped = checkpoint is not None, False
+        self.diagnosis, self.stopped, self.handler = diagnosis, False, None
         if checkpoint:
             torch.set_num_threads(checkpoint["threads"])  # they split sums, which decides the rounding
             model.load_state_dict(checkpoint["model"])
@@ -1250,18 +1235,18 @@ class Run:
         """Print what is about to be trained, and on what."""
         print(f"device: {device_of(self.model)}, {torch.get_num_threads()} threads\ndata: {data}")
         print(f"model: {self.config.type}, {size_of(self.model):,} parameters; a uniform guess has a loss of "
-              f"{math.log(self.config.vocab_size):.4f}\nsettings: {self.config}")
-        if self.resumed:
+              f"{math.log(self.config.vocab_size):.4f}")
+        used = {name: value for name, value in vars(self.config).items() if value is not None}
+        print("settings:", ", ".join(f"{name} {value}" for name, value in used.items()))
+        if self.log:
             print(f"resuming at step {self.step}")
 
     def __enter__(self):
-        if not self.resumed:
+        if not self.log:
             prepare_folder(self.out)
-        self.handler = None
-        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers only there
+        with contextlib.suppress(ValueError):  # Python allows signal handlers only in the main thread
             self.handler = signal.signal(signal.SIGINT, self.on_ctrl_c)
         self.saved = self.shown = time.monotonic()
-        return self
 
     def __exit__(self, *_):
         if self.handler:
@@ -1285,7 +1270,6 @@ class Run:
             self.seconds += time.perf_counter() - start
             self.step += 1
             self.losses.append(self.loss)
-            self.check_finite(self.loss)
             if self.stopped or time.monotonic() - self.saved > 15:
                 self.save()
             if sys.stdout and sys.stdout.isatty() and time.monotonic() - self.shown > 0.2:  # the live line
@@ -1296,38 +1280,33 @@ class Run:
         """Evaluate, keep the best weights, save, report; every fourth time, print a sample too."""
         if self.log and self.log[-1][0] == self.step:
             return  # this step was evaluated before the resume
-        validation = self.evaluate()
+        validation, _ = evaluate(self.model, self.data["validation"])
         batches = self.losses[self.log[-1][0] :] if self.log else []  # since the last evaluation
         training = sum(batches) / len(batches) if batches else math.nan
-        self.check_finite(validation)
         self.log.append((self.step, self.seconds, training, validation))
         if validation < self.best_loss:
             self.best_step, self.best_loss = self.step, validation
             self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
         self.save()
-        of_batches = f", batches {training:.4f}" if batches else ""
+        of_batches = f", batches {training:.4f}" * bool(batches)
         print(self.status(f"validation {validation:.4f}{of_batches}"), flush=True)
         if self.step % (4 * self.config.eval_interval) == 0 and self.step not in (0, self.config.end):
-            self.sample(self.step)
+            few = {"num_samples": 10, "seed": self.step}
+            print_words(generate(self.model, self.vocab, **self.sampling | few), self.data)
 
     def status(self, losses):
         """A line of progress: the step, losses, the time a step takes, the time left."""
         pace = self.seconds / max(1, self.step)
         left = pace * (self.config.end - self.step)
-        text = f"step {self.step:>5}/{self.config.end}: {losses}"
-        text += f", {1000 * pace:.1f} ms a step" * (pace > 0)
-        return text + f", {left // 60:.0f}:{left % 60:02.0f} left" if 0 < left < math.inf else text
-
-    def check_finite(self, number):
-        """Raises UserError if a loss, or the sum of all weights, is no longer finite."""
-        if not math.isfinite(number):
-            raise UserError(f"training diverged at step {self.step}: the loss or a weight is not finite; the "
-                            f"last good checkpoint is in {self.out}; try a smaller --learning-rate", status=1)
+        text = f"step {self.step:5}/{self.config.end}: {losses}{f', {1e3 * pace:.1f} ms a step' * (pace > 0)}"
+        return text + f", {left // 60:.0f}:{left % 60:02.0f} left" * (0 < left < math.inf)
 
     def save(self):
         """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv."""
         self.saved, weights, content = time.monotonic(), self.model.state_dict(), io.BytesIO()
-        self.check_finite(sum(value.sum().item() for value in weights.values()))
+        if not math.isfinite(sum(value.sum().item() for value in weights.values())):
+            raise UserError(f"training diverged before step {self.step}: a weight is not finite; the last "
+                            f"good checkpoint is in {self.out}; try a smaller --learning-rate", status=1)
         torch.save({
             "format": FORMAT, "config": vars(self.config), "threads": torch.get_num_threads(), **self.facts,
             "progress": {name: getattr(self, name) for name in self.PROGRESS}, "model": weights,
@@ -1366,8 +1345,7 @@ def write_file(path, content):
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error.strerror}", status=1) from None
 
 
@@ -1385,14 +1363,14 @@ def prepare_folder(out):
 def read_checkpoint(out):
     """The content of model.pt in a folder. Raises UserError if it is missing, damaged or not ours."""
     path = Path(out) / "model.pt"
-    if not path.exists():
-        raise UserError(f"no checkpoint: {path} does not exist; train a model first")
     try:
         with zipfile.ZipFile(path):  # on any other file torch would print warnings
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; choose another folder"
         if checkpoint["format"] == FORMAT:
             return {name: checkpoint[name] for name in CONTENT} | {"config": Config(**checkpoint["config"])}
+    except FileNotFoundError:
+        problem = "does not exist; train a model first"
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         problem = "is damaged, or not a checkpoint"
     raise UserError(f"{path} {problem}")
@@ -1401,8 +1379,7 @@ def read_checkpoint(out):
 def check_same(values, config):
     """Raises UserError if a flag contradicts the settings of an earlier run. (None: not used by the type.)"""
     for name, value in values.items():
-        known = getattr(config, name)
-        if known not in (None, value):
+        if (known := getattr(config, name)) not in (None, value):
             raise UserError(f"{flag(name)} {value} contradicts the run in the folder, which has {known}")
 
 

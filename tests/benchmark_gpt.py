@@ -165,7 +165,7 @@ def compare(text, folder):
     print("| model | optimizer | seconds | validation loss |\n|---|---|---:|---:|")
     print(f"| counts alone (interpolated Kneser-Ney) | - | {seconds:.1f} | {counted:.3f} |")
     print(f"| textbook GPT-2 block | AdamW | {textbook[-1][1]:.0f} | {textbook[-1][2]:.3f} |")
-    print(f"| gpt.py | Muon and Adam | {results['seconds']:.0f} | {results['validation'][0]:.3f} |")
+    print(f"| gpt.py | Adam | {results['seconds']:.0f} | {results['validation'][0]:.3f} |")
     print("\nSeconds of training (of counting). The mean over the whole validation text, in windows that do "
           f"not overlap: of 64 characters for the textbook block, of {block_size} for the others.")
     ours = [(step, seconds, validation) for step, seconds, _, validation in results["run"].log]

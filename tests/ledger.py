@@ -42,6 +42,25 @@ class Edit:
     steps: int = 0  # of the run without the edit; 0: as in STEPS
 
 
+MUON = """# Training
+
+from makemore.makemore import Muon
+
+
+class Both:
+    def __init__(self, model):
+        others = [p for name, p in model.named_parameters() if not name.startswith("blocks.")]
+        self.parts = (Muon(list(model.blocks.parameters()), lr=0.0, weight_decay=0.0),
+                      torch.optim.Adam(others, betas=(0.8, 0.95), fused=True))
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    def step(self):
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self):
+        return {}
+"""
 LEDGER = [
     # gpt.py: each departure taken back.
     Edit("gpt", "(1)", "(1a) no counts as an input", {
@@ -65,30 +84,23 @@ LEDGER = [
         "self.head = nn.Linear(C, V, bias=False)\n":
             "self.head = nn.Linear(C, V, bias=False)\n        self.norm = nn.LayerNorm(C)\n",
         "self.head(norm(x))": "self.head(self.norm(x))",
-        "list(model.blocks.parameters())": "[p for p in model.blocks.parameters() if p.dim() == 2]",
-        'if not name.startswith("blocks.")]': 'if not name.startswith("blocks.") or p.dim() < 2]',
     }),
     Edit("gpt", "(4)", "(4) learned positions, a table added to the embedding", {
         "self.embed = nn.Embedding(V, C)\n":
             "self.embed = nn.Embedding(V, C)\n        self.position = nn.Embedding(config.block_size, C)\n",
-        "self.drop(self.embed(idx) +": "self.drop(self.embed(idx) + self.position.weight[: idx.size(1)] +",
+        "self.embed(idx) +": "self.embed(idx) + self.position.weight[: idx.size(1)] +",
         "return rotate(norm(q), start), rotate(norm(k), start), v": "return norm(q), norm(k), v",
     }),
     Edit("gpt", "(5)", "(5) no QK-norm", {
         "rotate(norm(q), start), rotate(norm(k), start)": "rotate(q, start), rotate(k, start)",
     }),
     Edit("gpt", "(6)", "(6) GELU", {"F.relu(self.up(norm(x))).square()": "F.gelu(self.up(norm(x)))"}),
-    Edit("gpt", "(7)", "(7) AdamW for everything, peak rate 0.005", {
-        "Muon(blocks, lr=config.learning_rate,":
-            "torch.optim.AdamW(blocks, lr=config.learning_rate, betas=(0.9, 0.95), fused=True,",
-        '"cpu":  (1500,    2, 0.01,': '"cpu":  (1500,    2, 0.005,',
-    }),
     # gpt.py: lines to try.
     Edit("gpt", "a batch of 4 with a context of 512", "a batch of 4 with a context of 512", {
-        '"cpu":  (1500,    2, 0.01,    1024,': '"cpu":  (1500,    4, 0.01,     512,',
+        '"cpu":  (1500,    2, 0.003,   1024,': '"cpu":  (1500,    4, 0.003,    512,',
     }),
     Edit("gpt", "4 heads", "4 heads", {
-        '0.01,    1024,     2,    2,     128,': '0.01,    1024,     2,    4,     128,',
+        '0.003,   1024,     2,    2,     128,': '0.003,   1024,     2,    4,     128,',
     }),
     Edit("gpt", "counts of 4 letters", "counts of 4 letters of context, not 6", {
         "LONGEST, DISCOUNT = 8, 4, 6, 0.9": "LONGEST, DISCOUNT = 8, 4, 4, 0.9",
@@ -106,6 +118,12 @@ LEDGER = [
     }),
     Edit("gpt", 'without "proj.weight", "down.weight"', "the blocks' last layers do not begin at zero", {
         'name.endswith(("proj.weight", "down.weight", "head.weight"))': 'name.endswith("head.weight")',
+    }),
+    Edit("gpt", "Muon", "Muon for the blocks, as in makemore.py, peak rate 0.01", {
+        '"cpu":  (1500,    2, 0.003,': '"cpu":  (1500,    2, 0.01,',
+        "optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.95), fused=True)":
+            "optimizer = Both(model)",
+        "# Training\n": MUON,
     }),
     # makemore.py: lines to try.
     Edit("makemore", "a context of 4 in DEFAULTS", "a context of 4", {

@@ -130,12 +130,6 @@ def test_a_fresh_run_moves_what_lies_in_its_folder_aside(capsys):
         assert f"moved aside: out/gpt/{name.format('')} to {name.format('2.')}" in said
 
 
-def test_the_attention_picture_is_written_for_every_head():
-    train()
-    assert not gpt.main(["--sample-only", "--attention", "the cat sat"])
-    assert Path("out/gpt/attention.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_the_default_text_is_found_from_any_folder():
     assert gpt.find_file("tinyshakespeare.txt") == ROOT / "data" / "tinyshakespeare.txt"
 
@@ -147,10 +141,10 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_ends_with_the_weights_of_one_that_w
         whole, monkeypatch, capfd):
     whole = whole[0] / "out/gpt"
 
-    def press(optimizers, step, config, set_learning_rate=gpt.set_learning_rate):
+    def press(optimizer, step, config, set_learning_rate=gpt.set_learning_rate):
         if step == 57:  # in the middle of a step
             os.kill(os.getpid(), signal.SIGINT)
-        set_learning_rate(optimizers, step, config)
+        set_learning_rate(optimizer, step, config)
 
     with monkeypatch.context() as patch:
         patch.setattr(gpt, "set_learning_rate", press)
@@ -276,12 +270,11 @@ def test_a_directory_is_no_text(capsys):
     (["--max-steps", "0"], "--max-steps must be from 1 to 1000000000, not 0"),
     (["--device", "nonsense"], "device 'nonsense' cannot be used here"),
     (["--prompt", "the X"], "the model never saw 'X'"),
-    (["--resume"], "no checkpoint: out/gpt/model.pt does not exist"),
-    (["--sample-only"], "no checkpoint: out/gpt/model.pt does not exist"),
-    (["--init-from", "nowhere"], "no checkpoint: nowhere/model.pt does not exist"),
+    (["--resume"], "out/gpt/model.pt does not exist; train a model first\n"),
+    (["--sample-only"], "out/gpt/model.pt does not exist"),
+    (["--init-from", "nowhere"], "nowhere/model.pt does not exist"),
     (["--resume", "--sample-only"], "not allowed with argument"),
     (["--init-from", "gpt2-medium"], "OpenAI's gpt2 is a different model"),
-    (["--attention", "text"], "--attention needs --sample-only"),
     (["--seed", "-1"], "--seed must be from 0 to 4294967295, not -1"),
     (["--seed", str(2**64)], "--seed must be from 0 to 4294967295"),
     (["-b", "9" * 19], "--batch-size must be from 1 to 1000000"),
@@ -305,7 +298,6 @@ def test_what_contradicts_a_checkpoint_is_refused(capsys):
     said = refused(capsys, "--init-from", "out/gpt", "-i", "text.txt", "--block-size", "8")
     assert "--block-size 8 contradicts the run in the folder, which has 16" in said
     assert "never saw 'X'" in refused(capsys, "--sample-only", "--prompt", "X")
-    assert "takes a text of 2 to 16 characters, not 1" in refused(capsys, "--sample-only", "--attention", "t")
     Path("text.txt").write_text(TEXT + "more")
     assert "text.txt is not the text of the run in out/gpt" in refused(capsys, "--resume")
 
@@ -327,7 +319,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_the_last_good_checkpoint_sta
     monkeypatch.setattr(gpt, "schedule", lambda step, config: math.nan if step == 5 else 1.0)  # breaks the weights
     assert train(steps=40) == 1
     said = capsys.readouterr().err
-    assert re.fullmatch(r"gpt: training diverged at step \d+: the loss or a weight is not finite; the last good "
+    assert re.fullmatch(r"gpt: training diverged before step \d+: a weight is not finite; the last good "
                         r"checkpoint is in out/gpt; try a smaller --learning-rate\n", said)
     assert all(weight.isfinite().all() for weight in checkpoint()["model"].values())
 
@@ -397,13 +389,6 @@ def test_ctrl_c_in_the_last_evaluation_is_not_swallowed(monkeypatch, capsys):
         assert train() == 130
     assert "stopped after step 8; everything is saved" in capsys.readouterr().out
     assert not gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"])
-
-
-def test_characters_that_the_font_lacks_draw_no_warning(capfd):
-    Path("text.txt").write_text(TEXT.replace("cat", "猫\U0001f431"))
-    train()
-    assert not gpt.main(["--sample-only", "--attention", "the 猫\U0001f431"])
-    assert capfd.readouterr().err == ""
 
 
 def test_the_prompt_can_come_from_a_file_and_the_version_is_told(capsys):
@@ -480,10 +465,9 @@ def test_two_processes_train_as_one_with_the_whole_batch(two_processes, monkeypa
     assert out.count("the long run") == out.count("ended in order") == 2, err
     monkeypatch.chdir(folder)
     run_both("one", 8)
-    for a, b in zip(checkpoint("one1")["optimizers"], checkpoint("two1")["optimizers"]):
-        for i, state in a["state"].items():
-            name = "momentum" if "momentum" in state else "exp_avg"
-            torch.testing.assert_close(state[name], b["state"][i][name], atol=1e-7, rtol=1e-5)
+    states = [checkpoint(out)["optimizer"]["state"] for out in ("one1", "two1")]
+    for i, state in states[0].items():
+        torch.testing.assert_close(state["exp_avg"], states[1][i]["exp_avg"], atol=1e-7, rtol=1e-5)
     one, two = checkpoint("one5"), checkpoint("two5")
     assert one["progress"]["losses"] == pytest.approx(two["progress"]["losses"], abs=1e-5)
     for name, weight in one["model"].items():

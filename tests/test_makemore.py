@@ -743,7 +743,7 @@ def test_a_run_says_what_it_does(capsys):
     out = capsys.readouterr().out
     for part in ("device: cpu", "60 words", "48 training", "6 validation", "6 test", "abcde", "mlp",
                  "parameters",
-                 "batch-size 8", "seed 3407", "a uniform guess has a loss of 1.7918", "ms a step", "training", "test",
+                 "batch_size 8", "seed 3407", "a uniform guess has a loss of 1.7918", "ms a step", "training", "test",
                  "model.pt"):
         assert part in out, part
     size = 6 * 8 + (3 * 8 * 8 + 8) + (8 * 6 + 6)
