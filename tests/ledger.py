@@ -66,7 +66,7 @@ LEDGER = [
     Edit("gpt", "(1)", "(1a) no counts as an input", {
         "self.embed(idx) + self.from_counts(log_q.exp()) * math.sqrt(log_q.size(2))": "self.embed(idx)",
     }),
-    Edit("gpt", "(1)", "(1b) no counts beside the output", {" + 5 * self.weight * log_q": ""}),
+    Edit("gpt", "(1)", "(1b) no counts beside the output", {" + 10 * self.weight * log_q": ""}),
     Edit("gpt", "(1)", "(1) no counts: q is uniform", {"in enumerate(self.levels):": "in []:"}),
     Edit("gpt", "(2)", "(2) no copying head", {
         "self.copy(logits.log_softmax(dim=2), text)": "logits.log_softmax(dim=2)",
@@ -97,10 +97,10 @@ LEDGER = [
     Edit("gpt", "(6)", "(6) GELU", {"F.relu(self.up(norm(x))).square()": "F.gelu(self.up(norm(x)))"}),
     # gpt.py: lines to try.
     Edit("gpt", "a batch of 4 with a context of 512", "a batch of 4 with a context of 512", {
-        '"cpu":  (1500,    2, 0.005,   1024,': '"cpu":  (1500,    4, 0.005,    512,',
+        '"cpu":  (1500,    2, 0.003,   1024,': '"cpu":  (1500,    4, 0.003,    512,',
     }),
     Edit("gpt", "4 heads", "4 heads", {
-        '0.005,   1024,     2,    2,     128,': '0.005,   1024,     2,    4,     128,',
+        '0.003,   1024,     2,    2,     128,': '0.003,   1024,     2,    4,     128,',
     }),
     Edit("gpt", "counts of 4 letters", "counts of 4 letters of context, not 6", {
         "LONGEST, DISCOUNT = 8, 4, 6, 0.9": "LONGEST, DISCOUNT = 8, 4, 4, 0.9",
@@ -116,17 +116,17 @@ LEDGER = [
         "return x + self.drop(self.down(F.relu(self.up(norm(x))).square()))":
             "a, b = self.up(norm(x)).chunk(2, dim=2)\n        return x + self.drop(self.down(F.silu(a) * b))",
     }),
-    Edit("gpt", "without the fives", "trusts and the counts' weight without the fives", {
-        "torch.linspace(-6, 0, self.LONGEST + 1) / 5": "torch.linspace(-6, 0, self.LONGEST + 1)",
-        "(5 * self.trust).sigmoid()": "self.trust.sigmoid()",
-        "torch.tensor(1 / 5)": "torch.tensor(1.0)",
-        "5 * self.weight * log_q": "self.weight * log_q",
+    Edit("gpt", "without the tens", "trusts and the counts' weight without the tens", {
+        "torch.linspace(-0.6, 0,": "torch.linspace(-6, 0,",
+        "(10 * self.trust).sigmoid()": "self.trust.sigmoid()",
+        "torch.tensor(0.1)": "torch.tensor(1.0)",
+        "10 * self.weight * log_q": "self.weight * log_q",
     }),
     Edit("gpt", 'without "proj.weight", "down.weight"', "the blocks' last layers do not begin at zero", {
         'name.endswith(("proj.weight", "down.weight", "head.weight"))': 'name.endswith("head.weight")',
     }),
     Edit("gpt", "Muon", "Muon for the blocks, as in makemore.py, peak rate 0.01", {
-        '"cpu":  (1500,    2, 0.005,': '"cpu":  (1500,    2, 0.01,',
+        '"cpu":  (1500,    2, 0.003,': '"cpu":  (1500,    2, 0.01,',
         "optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.95), fused=True)":
             "optimizer = Both(model)",
         "# Training\n": MUON,

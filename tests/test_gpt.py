@@ -151,7 +151,7 @@ def test_the_copying_head_mixes_in_what_followed_the_longest_match_in_the_window
     for row in range(2):
         for t in range(40):
             length, followed = copied_by_hand(text[row].tolist(), t, 3)
-            trust = (5 * copy.trust[length]).sigmoid().item() if length else 0.0
+            trust = (10 * copy.trust[length]).sigmoid().item() if length else 0.0
             expected = (1 - trust) * log_probs[row, t].exp().numpy() + trust * followed
             assert mixed[row, t].exp().tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     torch.testing.assert_close(copy(log_probs[:, -1:], text), mixed[:, -1:])
