@@ -212,7 +212,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--no-check", action="store_true",
                         help="write the files even if their sha256 is another (for a changed script)")
     parser.add_argument("--plays", action="store_true",
-                        help="make plays.txt, the plays that are not in tinyshakespeare.txt, and nothing else")
+                        help="make plays.txt, the plays that are not in tinyshakespeare.txt, "
+                             "and nothing else")
     args = parser.parse_args(argv)
     try:
         if args.folder is not None:

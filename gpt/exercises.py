@@ -3,9 +3,9 @@
     python exercises.py          one line for every exercise: to do, right or wrong
     python exercises.py 7.2      one exercise, with its whole task
 
-Put your own lines in place of `raise NotImplementedError`, and run again. The checks stand below the exercises:
-they say what the answer is, so look at them last. Solutions are in tests/solutions.py. A function must not
-change what it is given: work on a copy.
+Put your own lines in place of `raise NotImplementedError`, and run again. The checks stand below the
+exercises: they say what the answer is, so look at them last. Solutions are in tests/solutions.py. A function
+must not change what it is given: work on a copy.
 
 Shapes: B texts, T positions, C channels, D channels of a head.
 """
@@ -30,8 +30,8 @@ if __name__ == "__main__":
 def attention_by_loop(q, k, v):
     """7.1 Attention of a single head, position by position (lecture 7; `Attention` in gpt.py).
 
-    At each position take the product of its query with its own key and with every key before it, over sqrt(D).
-    The softmax of these numbers says how much of each value goes into the result. Loops are welcome.
+    At each position take the product of its query with its own key and with every key before it, over
+    sqrt(D). The softmax of these numbers says how much of each value goes into the result. Loops are welcome.
 
     In: q, k, v (T, D). Out: (T, D).
     """
@@ -41,7 +41,8 @@ def attention_by_loop(q, k, v):
 def attention(q, k, v):
     """7.2 The same with matrices (lecture 7, "version 3" and "version 4"; `Attention` in gpt.py).
 
-    No loop this time: one product for all scores, a mask for the future, a softmax, one product for the results.
+    No loop this time: one product for all scores, a mask for the future, a softmax,
+    one product for the results.
 
     In: q, k, v (B, T, D). Out: (B, T, D).
     """
@@ -64,10 +65,10 @@ def heads(x, W, n_head):
 def rotate(x, positions):
     """7.4 Rotary positions (Su et al. 2021; `rotate` in gpt.py).
 
-    Turn the channels of x in pairs, each pair by position * speed, with a speed of its own: pair i of D/2 has the
-    speed 10000 ** (-2i / D). It is up to you which two channels make a pair. Each channel stays in its place,
-    so at position 0 nothing changes. The product of a turned query and a turned key then depends on the
-    distance between their positions alone. Why?
+    Turn the channels of x in pairs, each pair by position * speed, with a speed of its own: pair i of D/2 has
+    the speed 10000 ** (-2i / D). It is up to you which two channels make a pair. Each channel stays in its
+    place, so at position 0 nothing changes. The product of a turned query and a turned key then depends on
+    the distance between their positions alone. Why?
 
     In: x (T, D), D even; positions (T,), floats. Out: (T, D).
     """
@@ -92,10 +93,10 @@ def sum_lines(pairs):
 def answers_only(x, y, newline, equals):
     """7.6 Train on the answers alone (lecture 7, second exercise; y = -1 is left out of the loss).
 
-    No network can know which question comes next, so there is nothing to learn from it. A batch is cut out of the
-    text of 7.5, and y holds, at each position, the character after x. Put -1 into y wherever that character
-    does not belong to an answer. The newline behind an answer belongs to it. A window may begin inside a line,
-    where part of the question is cut off: leave out everything before the first newline in x.
+    No network can know which question comes next, so there is nothing to learn from it. A batch is cut out of
+    the text of 7.5, and y holds, at each position, the character after x. Put -1 into y wherever that
+    character does not belong to an answer. The newline behind an answer belongs to it. A window may begin
+    inside a line, where part of the question is cut off: leave out everything before the first newline in x.
 
     In: x and y (B, T), tokens; newline and equals, the tokens of these characters. Out: (B, T), a new y.
     """
@@ -113,8 +114,8 @@ def finetuned():
     Run them, and this file, in the repository's root. On two cores the pretraining takes about four minutes,
     each of the others one or two.
 
-    Out: the folder of the run without pretraining and the folder of the run with it, two paths. The check reads
-    log.csv in both. They must have trained for the same number of steps.
+    Out: the folder of the run without pretraining and the folder of the run with it, two paths. The check
+    reads log.csv in both. They must have trained for the same number of steps.
     """
     raise NotImplementedError
 
@@ -180,7 +181,8 @@ def attention_mistakes(q, k, v):
         (scores.masked_fill(~past, 0).softmax(-1) @ v, "exp(0) is 1: mask with -inf, not with 0"),
         (scores.softmax(-1) * past @ v, "mask before the softmax, so that the weights sum to one"),
         (hidden.softmax(-2) @ v, "every query shares out a weight of one: the softmax runs over the keys"),
-        (scores.masked_fill(~past.T, -math.inf).softmax(-1) @ v, "that is the future: the mask is upside down"),
+        (scores.masked_fill(~past.T, -math.inf).softmax(-1) @ v,
+         "that is the future: the mask is upside down"),
     ]
 
 
@@ -198,7 +200,8 @@ def check_attention(solve):
 
 def check_heads(solve):
     generator = torch.Generator().manual_seed(3)
-    x, W, n_head, D = torch.randn(2, 5, 12, generator=generator), torch.randn(12, 36, generator=generator), 3, 4
+    x, W = torch.randn(2, 5, 12, generator=generator), torch.randn(12, 36, generator=generator)
+    n_head, D = 3, 4
     parts, single = [], F.scaled_dot_product_attention(*(x @ W).split(12, 2), is_causal=True)
     for head in range(n_head):  # one head after the other, each with its own columns
         q, k, v = (x @ W[:, i * 12 + head * D :][:, :D] for i in range(3))
@@ -269,7 +272,8 @@ def check_answers_only(solve):
             line, answer = line or char == "\n", char == "=" or (answer and char != "\n")
             following = chars[y[row, t]]
             ahead = ahead or following == "\n"
-            for kind, kept in (("right", line and answer), ("no newline", line and answer and following != "\n"),
+            for kind, kept in (("right", line and answer),
+                               ("no newline", line and answer and following != "\n"),
                                ("late", line and before), ("early", line and (answer or following == "=")),
                                ("cut", answer),
                                ("by y", ahead and (following == "=" or (answer and following != "\n")))):
@@ -316,15 +320,16 @@ def check_finetuned(solve):
         raise Wrong(f"two folders should come back, but {short(folders)} came")
     plain, tuned = map(read_log, folders)
     if plain[-1][0] != tuned[-1][0]:
-        raise Wrong(f"both runs should have the same number of steps, but {plain[-1][0]} and {tuned[-1][0]} came; "
-                    "give both --max-steps")
+        raise Wrong(f"both runs should have the same number of steps, but {plain[-1][0]} and "
+                    f"{tuned[-1][0]} came; give both --max-steps")
     if not tuned[0][1] < plain[0][1]:
-        raise Wrong(f"the run with pretraining should begin below {plain[0][1]:.4f}, where the other began, but it "
-                    f"began at {tuned[0][1]:.4f}; --init-from gives it the weights, and the run without comes first")
+        raise Wrong(f"the run with pretraining should begin below {plain[0][1]:.4f}, where the other began, "
+                    f"but it began at {tuned[0][1]:.4f}; --init-from gives it the weights, "
+                    "and the run without comes first")
     plain, tuned = (min(loss for _, loss in log) for log in (plain, tuned))
     if not tuned < plain:
-        raise Wrong(f"pretraining should lower the loss, but it is {tuned:.4f} with it and {plain:.4f} without; "
-                    "did the run on the other plays go to its end?")
+        raise Wrong(f"pretraining should lower the loss, but it is {tuned:.4f} with it and {plain:.4f} "
+                    "without; did the run on the other plays go to its end?")
     return f"validation loss {plain:.4f} without pretraining, {tuned:.4f} with it"
 
 
@@ -373,7 +378,8 @@ def main(arguments):
     """Check all exercises, or those whose numbers are given; returns the exit status."""
     for number in arguments:
         if number not in EXERCISES:
-            print(f"exercises: there is no exercise {number}; there are {', '.join(EXERCISES)}", file=sys.stderr)
+            print(f"exercises: there is no exercise {number}; there are {', '.join(EXERCISES)}",
+                  file=sys.stderr)
             return 2
     verdicts = []
     for number in arguments or EXERCISES:

@@ -3,12 +3,13 @@
     python exercises.py          one line for every exercise: to do, right or wrong
     python exercises.py 4.2      one exercise, with its whole task
 
-Put your own lines in place of `raise NotImplementedError`, and run again. The checks stand below the exercises:
-they say what the answer is, so look at them last. Solutions are in tests/solutions.py. A function must not
-change what it is given, unless its task says so: work on a copy.
+Put your own lines in place of `raise NotImplementedError`, and run again. The checks stand below the
+exercises: they say what the answer is, so look at them last. Solutions are in tests/solutions.py. A function
+must not change what it is given, unless its task says so: work on a copy.
 
-Shapes: N examples, n letters of context, V = 27 tokens, d channels of a letter's vector, H hidden units; B words,
-T positions, C channels. Token 0 is the "." before and behind a word, tokens 1 to 26 are the letters a to z.
+Shapes: N examples, n letters of context, V = 27 tokens, d channels of a letter's vector, H hidden units;
+B words, T positions, C channels. Token 0 is the "." before and behind a word, tokens 1 to 26 are the letters
+a to z.
 """
 import contextlib
 import copy
@@ -42,12 +43,12 @@ LETTERS = ".abcdefghijklmnopqrstuvwxyz"  # token i is LETTERS[i]
 def pairs(words):
     """2.1 Letter pairs by hand (lecture 2; `NGram` in makemore.py with a context of 1).
 
-    Count how often each letter follows each other letter. Every word has a "." before and behind it: "ava" has
-    the pairs ".a", "av", "va" and "a.". Then turn counts into probabilities of the second letter, given the
-    first. Use nothing but Python: dicts will do.
+    Count how often each letter follows each other letter. Every word has a "." before and behind it: "ava"
+    has the pairs ".a", "av", "va" and "a.". Then turn counts into probabilities of the second letter, given
+    the first. Use nothing but Python: dicts will do.
 
-    In: a list of words. Out: two dicts with the pairs as keys, the counts and the probabilities. Only pairs that
-    occur are in them.
+    In: a list of words. Out: two dicts with the pairs as keys, the counts and the probabilities. Only pairs
+    that occur are in them.
     """
     raise NotImplementedError
 
@@ -55,10 +56,11 @@ def pairs(words):
 def trigrams(words, alpha):
     """2.2 A trigram model (lecture 2, first exercise; `NGram` with a context of 2).
 
-    P[i, j, k] is the probability of letter k after the letters i, j. Two "." stand before each word, one behind
-    it: "ava" has the groups "..a", ".av", "ava", "va.". Add alpha to every count before you divide.
+    P[i, j, k] is the probability of letter k after the letters i, j. Two "." stand before each word, one
+    behind it: "ava" has the groups "..a", ".av", "ava", "va.". Add alpha to every count before you divide.
 
-    In: a list of words over a to z; alpha, a float. Out: a tensor (27, 27, 27), P[i, j].sum() is 1 for all i, j.
+    In: a list of words over a to z; alpha, a float.
+    Out: a tensor (27, 27, 27), P[i, j].sum() is 1 for all i, j.
     """
     raise NotImplementedError
 
@@ -77,8 +79,8 @@ def split(words, seed):
 def tune_smoothing(loss, alphas):
     """2.4 Tune on the validation words, test once (lecture 2, third exercise; `count` in makemore.py).
 
-    Choose the smoothing of a count model with three letters of context. Then say how good it is on words that had
-    no part in the choice. Look at the test words only once, at the end.
+    Choose the smoothing of a count model with three letters of context. Then say how good it is on words that
+    had no part in the choice. Look at the test words only once, at the end.
 
     In: loss(part, alpha), a function that gives the loss on a part of the words, which is "training",
     "validation" or "test"; alphas, a list of floats. Out: the alpha that you chose, and the loss to report.
@@ -100,30 +102,32 @@ def rows(W, x):
 def bigram_loss(W, x, y):
     """2.6 The loss, for logits of any size (lecture 2, fifth exercise; `loss_of` in makemore.py).
 
-    The lecture computes exp, then the sum, then log. Do it in a way that also works for logits of 1,000: either
-    with F.cross_entropy or with your own lines. What goes wrong in the lecture's way? Taking the largest
-    logit off every row is half of it; look at the log, too.
+    The lecture computes exp, then the sum, then log. Do it in a way that also works for logits of 1,000:
+    either with F.cross_entropy or with your own lines. What goes wrong in the lecture's way? Taking the
+    largest logit off every row is half of it; look at the log, too.
 
-    In: W (27, 27), the logits of the next letter for each letter; x (N,) and y (N,), letters and next letters.
+    In: W (27, 27), the logits of the next letter for each letter;
+    x (N,) and y (N,), letters and next letters.
     Out: the mean negative log-likelihood, a tensor without dimensions.
     """
     raise NotImplementedError
 
 
 def kneser_ney(words, n, discount):
-    """2.7 A better n-gram (lecture 2, sixth exercise; Kneser & Ney 1995, interpolated as in Chen & Goodman 1999).
+    """2.7 A better n-gram (lecture 2, sixth exercise; Kneser & Ney 1995).
 
-    Adding alpha to every count is a poor way to smooth: it treats all unseen letters alike. Better is to ask a
-    shorter context. Take a discount D off every count, and give what you took to the next shorter context:
+    Adding alpha to every count is a poor way to smooth: it treats all unseen letters alike. Better is to ask
+    a shorter context. Take a discount D off every count, and give what you took to the next shorter context
+    (interpolated as in Chen & Goodman 1999):
 
-        q_k(letter | k letters) = max(count - D, 0) / total + D * kinds / total * q_(k-1)(letter | k - 1 letters)
+        q_k(letter | k letters) = max(count - D, 0) / total
+                                  + D * kinds / total * q_(k-1)(letter | k - 1 letters)
 
-    count is how often the letter followed these k letters, total the sum of the counts of all letters there, and
-    kinds is how many different letters followed (for k < n, total and kinds are of the new counts, too, which
-    come next). Where total is 0, q_k is q_(k-1). The last one is uniform:
-    q_(-1) = 1/27. The idea of Kneser and Ney is in the counts: only the longest contexts (k = n) count
-    occurrences. A shorter context counts in how many different contexts, longer by one letter, the letter was
-    seen after it.
+    count is how often the letter followed these k letters, total the sum of the counts of all letters there,
+    and kinds is how many different letters followed (for k < n, total and kinds are of the new counts, too,
+    which come next). Where total is 0, q_k is q_(k-1). The last one is uniform: q_(-1) = 1/27. The idea of
+    Kneser and Ney is in the counts: only the longest contexts (k = n) count occurrences. A shorter context
+    counts in how many different contexts, longer by one letter, the letter was seen after it.
 
     n "." stand before each word, one behind it. The test loss must be below 2.05 with n = 5, discount 0.9.
 
@@ -155,8 +159,8 @@ def output_layer(H, V):
     """3.2 The first loss is ln 27 (lecture 3 and 4; the last lines of `kaiming` in makemore.py).
 
     Before training the network knows nothing, so that its loss should be that of a uniform guess, ln V. With
-    W2 = torch.randn(H, V) it is many times that. Make the weights and biases of the last layer such that the first
-    loss is ln V, within 0.02, on hidden units that lie between -1 and 1.
+    W2 = torch.randn(H, V) it is many times that. Make the weights and biases of the last layer such that the
+    first loss is ln V, within 0.02, on hidden units that lie between -1 and 1.
 
     In: H and V, ints. Out: W2 (H, V) and b2 (V,).
     """
@@ -166,11 +170,12 @@ def output_layer(H, V):
 def configuration():
     """3.3 Beat 2.17 (lecture 3; the row "mlp" of `DEFAULTS` in makemore.py).
 
-    The lecture's network ends at a validation loss of 2.17 after 200,000 steps. Find settings that get below it
-    in 500. The check trains the network in a few seconds and says how far it came. The settings as they are in
-    makemore.py end at 2.188.
+    The lecture's network ends at a validation loss of 2.17 after 200,000 steps. Find settings that get below
+    it in 500. The check trains the network in a few seconds and says how far it came. The settings as they
+    are in makemore.py end at 2.188.
 
-    Out: a dict with any of block_size, n_embd, n_embd2, learning_rate and weight_decay, such as {"n_embd": 12}.
+    Out: a dict with any of block_size, n_embd, n_embd2, learning_rate and weight_decay,
+    such as {"n_embd": 12}.
     """
     raise NotImplementedError
 
@@ -178,8 +183,8 @@ def configuration():
 def direct(x, C, W1, b1, W2, b2, W3):
     """3.4 An idea of Bengio et al. 2003: direct connections (lecture 3, third exercise).
 
-    In equation (1) of "A Neural Probabilistic Language Model" the vectors of the letters also reach the logits
-    directly, through a matrix of their own, past the tanh layer. Add this to 3.1.
+    In equation (1) of "A Neural Probabilistic Language Model" the vectors of the letters also reach the
+    logits directly, through a matrix of their own, past the tanh layer. Add this to 3.1.
 
     In: as in 3.1, and W3 (n * d, V). Out: the logits (N, V).
     """
@@ -193,7 +198,8 @@ def direct(x, C, W1, b1, W2, b2, W3):
 def zero_start():
     """4.1 All weights zero (lecture 4, first exercise; `kaiming` in makemore.py starts them otherwise).
 
-    The network of 3.1 is trained by gradient descent. Which of C, W1, b1, W2 and b2 have moved, if at the start
+    The network of 3.1 is trained by gradient descent. Which of C, W1, b1, W2 and b2 have moved,
+    if at the start
 
         "all": all five are zero, after one step?
         "all, 100 steps": all five are zero, after a hundred steps?
@@ -210,13 +216,13 @@ def batch_norm(x, gain, bias, mean, var, training, momentum=0.1, eps=1e-5):
     """4.2 Batch normalisation written out (lecture 4; `BatchNorm` in makemore.py).
 
     In training, normalise every channel by the mean and the variance of the batch (the mean of the squared
-    distances: divide by N), and move the running mean and variance a share `momentum` towards the batch's. The
-    running variance moves towards the unbiased variance of the batch (divide by N - 1). At evaluation,
+    distances: divide by N), and move the running mean and variance a share `momentum` towards the batch's.
+    The running variance moves towards the unbiased variance of the batch (divide by N - 1). At evaluation,
     normalise by the running mean and variance, and leave them as they are. eps is added to the variance, so
     that nothing is divided by zero.
 
-    In: x (N, H); gain, bias, mean, var (H,), the last two are the running ones and must not be changed in place;
-    training, a bool. Out: the result (N, H), the new running mean (H,), the new running variance (H,).
+    In: x (N, H); gain, bias, mean, var (H,), the last two are the running ones and must not be changed in
+    place; training, a bool. Out: the result (N, H), the new running mean (H,), the new running variance (H,).
     """
     raise NotImplementedError
 
@@ -273,9 +279,9 @@ BACKWARD = (
 def backward(v, x, y):
     """5.1 Backward through every step (lecture 5, first exercise; `Ninja` in makemore.py does it in fewer).
 
-    `forward`, above, computes the loss in small steps. Go through them from the last to the first, and write down
-    the derivative of the loss by each tensor. Run the check as often as you like: it compares one tensor after the
-    other, in the order of BACKWARD, and says which is the first that is missing or wrong.
+    `forward`, above, computes the loss in small steps. Go through them from the last to the first, and write
+    down the derivative of the loss by each tensor. Run the check as often as you like: it compares one tensor
+    after the other, in the order of BACKWARD, and says which is the first that is missing or wrong.
 
     The derivative by `largest` is zero but for rounding: subtracting a number from a whole row changes no
     probability. So the check cannot tell whether you have its sign right.
@@ -300,9 +306,9 @@ def cross_entropy_gradient(logits, y):
 def batch_norm_gradient(dout, x, gain, eps=1e-5):
     """5.3 Batch normalisation in one formula (lecture 5, third exercise; `Ninja.forward_backward`).
 
-    out = (x - mean) / sqrt(var + eps) * gain + bias, with the mean and the variance (divide by N) of each column
-    of x. Write the derivative of the loss by x at once. Every row of x moves the mean and the variance, and
-    through them all the other rows.
+    out = (x - mean) / sqrt(var + eps) * gain + bias, with the mean and the variance (divide by N) of each
+    column of x. Write the derivative of the loss by x at once. Every row of x moves the mean and the
+    variance, and through them all the other rows.
 
     In: dout (N, H), the derivative of the loss by out; x (N, H); gain (H,). Out: (N, H). All are float64:
     make new tensors with torch.zeros_like, or with dtype=x.dtype.
@@ -332,8 +338,8 @@ def train_step(p, x, y, learning_rate):
 def tree(x, weights):
     """6.1 A tree by reshaping (lecture 6; the drawing in `WaveNet`, makemore.py).
 
-    On every level two neighbours become one: lay their channels end to end, the older one first, multiply by the
-    weights of the level, and take tanh. After three levels one vector is left of eight.
+    On every level two neighbours become one: lay their channels end to end, the older one first, multiply by
+    the weights of the level, and take tanh. After three levels one vector is left of eight.
 
     In: x (B, 8, C); weights, a list of W (2C, H), (2H, H) and (2H, H). Out: (B, H).
     """
@@ -343,9 +349,9 @@ def tree(x, weights):
 def dilated(x, weights):
     """6.2 The same as a dilated causal convolution (lecture 6; `WaveNet.forward` in makemore.py).
 
-    A word of T letters has T windows of eight letters, one for each position, and most of the nodes of their trees
-    are the same. Compute all trees in one pass over the word, every node once: no loop over positions. The
-    check looks only at the numbers.
+    A word of T letters has T windows of eight letters, one for each position, and most of the nodes of their
+    trees are the same. Compute all trees in one pass over the word, every node once: no loop over positions.
+    The check looks only at the numbers.
 
     In: x (B, T + 7, C), the vectors of a word with seven more in front of it; weights as in 6.1.
     Out: (B, T, H); position t is the tree of x[:, t : t + 8].
@@ -442,7 +448,10 @@ def groups(words, n):
 
 @functools.lru_cache(maxsize=1)
 def groups_of_four():
-    """For each part of the names, all groups of four letters; a group is one number, its digits to the base 27."""
+    """For each part of the names, all groups of four letters.
+
+    A group is one number, its digits to the base 27.
+    """
     powers = 27 ** torch.arange(3, -1, -1)
     return {part: (groups(words, 3) * powers).sum(1) for part, words in names().items()}
 
@@ -450,23 +459,26 @@ def groups_of_four():
 def parameters(generator, H, n=3, d=4, V=27):
     """Random float64 tensors for the network of lectures 3 to 5."""
     shapes = {"C": (V, d), "W1": (n * d, H), "b1": (H,), "gain": (H,), "bias": (H,), "W2": (H, V), "b2": (V,)}
-    p = {name: torch.randn(shape, generator=generator, dtype=torch.float64) * 0.5 for name, shape in shapes.items()}
+    p = {name: torch.randn(shape, generator=generator, dtype=torch.float64) * 0.5
+         for name, shape in shapes.items()}
     p["gain"] += 1
     return p
 
 
 def check_pairs(solve):
     counts, probabilities = several(ask(solve, ["emma", "ava", "mia"]), 2, "two dicts", dict)
-    expected = {".e": 1, "em": 1, "mm": 1, "ma": 1, "a.": 3, ".a": 1, "av": 1, "va": 1, ".m": 1, "mi": 1, "ia": 1}
+    expected = {".e": 1, "em": 1, "mm": 1, "ma": 1, "a.": 3, ".a": 1, "av": 1,
+                "va": 1, ".m": 1, "mi": 1, "ia": 1}
     for got, kind in ((counts, "counts"), (probabilities, "probabilities")):
         if set(got) != set(expected):
             dots = any("." in str(pair) for pair in got)
             hint = "" if dots else '; every word has a "." before and behind it'
-            raise Wrong(f"the {kind} of emma, ava, mia should have {len(expected)} pairs ({', '.join(expected)}), "
-                        f"but {len(got)} came ({', '.join(map(str, got))}){hint}")
+            raise Wrong(f"the {kind} of emma, ava, mia should have {len(expected)} pairs "
+                        f"({', '.join(expected)}), but {len(got)} came ({', '.join(map(str, got))}){hint}")
     if dict(counts) != expected:
         pair = next(pair for pair in expected if counts[pair] != expected[pair])
-        raise Wrong(f"the count of {pair} in emma, ava, mia should be {expected[pair]}, but {counts[pair]} came")
+        raise Wrong(f"the count of {pair} in emma, ava, mia should be {expected[pair]}, "
+                    f"but {counts[pair]} came")
     by_hand = {".e": 1 / 3, "em": 1.0, "mm": 1 / 3, "ma": 1 / 3, "a.": 3 / 4, ".a": 1 / 3, "av": 1 / 4,
                "va": 1.0, ".m": 1 / 3, "mi": 1 / 3, "ia": 1.0}
     for pair in ("a.", *by_hand):
@@ -501,7 +513,8 @@ def check_split(solve):
     parts = several(ask(solve, words, 1), 3, "three lists of words", (list, tuple))
     sizes = [len(part) for part in parts]
     if sizes != [400, 50, 50]:
-        raise Wrong(f"of 500 words 400, 50 and 50 should come, but {sizes[0]}, {sizes[1]} and {sizes[2]} came")
+        raise Wrong("of 500 words 400, 50 and 50 should come, "
+                    f"but {sizes[0]}, {sizes[1]} and {sizes[2]} came")
     if sorted(itertools.chain(*parts)) != sorted(words):
         raise Wrong("every word should be in one part, but some are in two or in none; cut one shuffled list")
     if sum(map(words.index, parts[2])) / 50 > 400:
@@ -530,8 +543,8 @@ def check_tune_smoothing(solve):
     table = {part: {a: loss(part, a) for a in alphas} for part in index}
     best = min(alphas, key=table["validation"].get)
     if tests > 1:
-        raise Wrong(f"the test words should be looked at once, but it was {tests} times; whoever chooses with "
-                    "their help reports a loss that is too good")
+        raise Wrong(f"the test words should be looked at once, but it was {tests} times; whoever chooses "
+                    "with their help reports a loss that is too good")
     compare("the alpha with the best validation loss", alpha, best, mistakes=[
         (min(alphas, key=table["training"].get),
          "that is the best on the training words, which always like the least smoothing")])
@@ -545,7 +558,8 @@ def check_rows(solve):
     x = torch.tensor([5, 13, 13, 1, 0])
     one_hot = F.one_hot(x, 27)
     compare("the logits", ask(solve, W, x), one_hot.float() @ W, mistakes=[
-        (W[:, x].T, "these are columns; the first index picks a row"), (W[:, x], "the first index picks a row"),
+        (W[:, x].T, "these are columns; the first index picks a row"),
+        (W[:, x], "the first index picks a row"),
         (one_hot.float(), "that is the one-hot vector itself")])
     W[2] = -math.inf  # no x is 2, so that this row must not matter
     got = ask(solve, W, x)
@@ -739,7 +753,8 @@ def check_zero_start(solve):
     cases = {"all": ("C W1 b1 W2 b2", 1), "all, 100 steps": ("C W1 b1 W2 b2", 100),
              "W2 and b2": ("W2 b2", 1), "W1 and b1": ("W1 b1", 1)}
     if not isinstance(answers, dict) or set(answers) != set(cases):
-        raise Wrong(f"a dict with the keys {', '.join(map(repr, cases))} should come back, but {short(answers)} came")
+        raise Wrong(f"a dict with the keys {', '.join(map(repr, cases))} should come back, "
+                    f"but {short(answers)} came")
     reasons = {
         "W2": "h is tanh(0) = 0, and the gradient of W2 is h.T @ dlogits",
         "W1": "the gradient passes W2 on its way back, and W2 is 0",
@@ -762,7 +777,8 @@ def what_moves(zero, steps):
     """The names of what gradient descent by autograd has moved."""
     generator = torch.Generator().manual_seed(4)
     p = parameters(generator, H=6)
-    p = {name: torch.zeros_like(t) if name in zero else t for name, t in p.items() if name not in ("gain", "bias")}
+    p = {name: torch.zeros_like(t) if name in zero else t
+         for name, t in p.items() if name not in ("gain", "bias")}
     start = {name: t.clone() for name, t in p.items()}
     x, y = torch.randint(27, (20, 3), generator=generator), torch.randint(27, (20,), generator=generator)
     for t in p.values():
@@ -847,10 +863,14 @@ def check_backward(solve):
     mistakes = {
         "log_probs": [(truth["log_probs"] * N, "the loss is a mean: divide by N"),
                       (-truth["log_probs"], "the loss is the negative log-likelihood")],
-        "counts": [(truth["probs"] * v.inverse_total, "counts is used twice, in probs and in total: add both"),
-                   (truth["total"].expand(v.counts.shape), "counts is used twice, in probs and in total: add both")],
-        "before_tanh": [(truth["h"] * (1 - v.before_tanh**2), "the derivative of tanh is 1 - tanh^2, of the result")],
-        "centred": [(truth["normalized"] * v.inverse_std, "centred is used twice, in normalized and in squared")],
+        "counts": [(truth["probs"] * v.inverse_total,
+                    "counts is used twice, in probs and in total: add both"),
+                   (truth["total"].expand(v.counts.shape),
+                    "counts is used twice, in probs and in total: add both")],
+        "before_tanh": [(truth["h"] * (1 - v.before_tanh**2),
+                         "the derivative of tanh is 1 - tanh^2, of the result")],
+        "centred": [(truth["normalized"] * v.inverse_std,
+                     "centred is used twice, in normalized and in squared")],
         "linear": [(truth["centred"], "linear is used twice, in centred and in mean: add both")],
         "C": [(torch.zeros_like(v.C).index_put((x,), truth["vectors"]),
                "a letter that occurs several times collects the sum: index_add_")],
@@ -881,7 +901,8 @@ def check_cross_entropy_gradient(solve):
     probabilities = logits.softmax(1)
     compare("the derivative by the logits", ask(solve, logits, y), expected, 1e-9, mistakes=[
         (expected * 9, "the loss is a mean: divide by N"), (-expected, "the sign"),
-        (probabilities / 9, "take 1 off at the target"), (probabilities, "take 1 off at the target, divide by N"),
+        (probabilities / 9, "take 1 off at the target"),
+        (probabilities, "take 1 off at the target, divide by N"),
         (probabilities - 1 / 9 * F.one_hot(y, 27), "divide all of it by N")])
 
 
@@ -966,7 +987,8 @@ def check_tree(solve):
 
 def check_dilated(solve):
     x, weights = tree_parts(6 + 7)
-    expected = torch.stack([torch.stack([tree_by_loops(word[t : t + 8], weights) for t in range(6)]) for word in x])
+    expected = torch.stack([torch.stack([tree_by_loops(word[t : t + 8], weights) for t in range(6)])
+                            for word in x])
 
     def wrong(shifts, swap=False):
         h = x
@@ -977,7 +999,8 @@ def check_dilated(solve):
 
     compare("the result", ask(solve, x, weights), expected, mistakes=[
         (wrong((4, 2, 1)), "the lowest level joins direct neighbours: the distances are 1, 2, 4"),
-        (wrong((1, 1, 1)), "neighbours of the next level are two apart, then four: the distances are 1, 2, 4"),
+        (wrong((1, 1, 1)),
+         "neighbours of the next level are two apart, then four: the distances are 1, 2, 4"),
         (wrong((1, 2, 4), swap=True), "the older one comes first"),
         (expected.mT, "the channels come last")])
 
@@ -1040,7 +1063,8 @@ def main(arguments):
     """Check all exercises, or those whose numbers are given; returns the exit status."""
     for number in arguments:
         if number not in EXERCISES:
-            print(f"exercises: there is no exercise {number}; there are {', '.join(EXERCISES)}", file=sys.stderr)
+            print(f"exercises: there is no exercise {number}; there are {', '.join(EXERCISES)}",
+                  file=sys.stderr)
             return 2
     verdicts = []
     for number in arguments or EXERCISES:

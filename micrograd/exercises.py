@@ -3,9 +3,9 @@
     python exercises.py          one line for every exercise: to do, right or wrong
     python exercises.py 1.2      one exercise, with its whole task
 
-Put your own lines in place of `raise NotImplementedError`, and run again. The checks stand below the exercises:
-they say what the answer is, so look at them last. Solutions are in tests/solutions.py, which is two folders away
-on purpose.
+Put your own lines in place of `raise NotImplementedError`, and run again. The checks stand below the
+exercises: they say what the answer is, so look at them last. Solutions are in tests/solutions.py, which is
+two folders away on purpose.
 """
 import inspect
 import math
@@ -39,8 +39,8 @@ def forward_difference(function, point, h):
 
     Increase one input at a time by h and see how far the result moves. The slope is that distance over h.
 
-    In: a function of several floats, called as function(*point); the point, a list of floats, which stays as it
-    is; h, a small float. Out: a list with the slope for every input.
+    In: a function of several floats, called as function(*point); the point, a list of floats, which stays as
+    it is; h, a small float. Out: a list with the slope for every input.
     """
     raise NotImplementedError
 
@@ -49,8 +49,8 @@ def symmetric_difference(function, point, h):
     """1.3 The same, much closer (lecture 1; micrograd.gradcheck uses it).
 
     Move each input up by h and down by h, and take the slope between these two points, which are 2h apart.
-    The error of the forward difference shrinks like h. How does this one shrink? The check tells you both errors
-    for f at (2, 3, 4) with h = 0.001, when your answer is right.
+    The error of the forward difference shrinks like h. How does this one shrink? The check tells you both
+    errors for f at (2, 3, 4) with h = 0.001, when your answer is right.
 
     In and out: as in 1.2.
     """
@@ -151,7 +151,8 @@ def check_gradient(solve):
             [(math.cos(3 * b) + 2.5 * b**1.5, "sin(3b) has the derivative 3 cos(3b): the chain rule"),
              (-3 * math.cos(3 * b) + 2.5 * b**1.5, "the derivative of sin is +cos"),
              (3 * math.cos(b) + 2.5 * b**1.5, "the cosine is of 3b, not of b")],
-            [(-1 / c**2, "-1/c has the derivative +1/c^2"), (1 / c, "-1/c is -c^-1: the power goes down to -2")],
+            [(-1 / c**2, "-1/c has the derivative +1/c^2"),
+             (1 / c, "-1/c is -c^-1: the power goes down to -2")],
         ]
         got, expected = numbers(solve(a, b, c), 3), true_gradient(a, b, c)
         for name, ours, value, hints in zip("abc", got, expected, mistakes):
@@ -177,7 +178,8 @@ def check_forward_difference(solve):
         [],
     ]
     for name, ours, value, hints in zip("xyz", got, expected, mistakes):
-        compare(f"the slope of x^3 + 2xy + z by {name} at (2, 3, 5) with h = 0.25", ours, value, mistakes=hints)
+        compare(f"the slope of x^3 + 2xy + z by {name} at (2, 3, 5) with h = 0.25", ours, value,
+                mistakes=hints)
 
 
 def check_symmetric_difference(solve):
@@ -195,7 +197,8 @@ def check_symmetric_difference(solve):
         [],
     ]
     for name, ours, value, hints in zip("xyz", got, expected, mistakes):
-        compare(f"the slope of x^3 + 2xy + z by {name} at (2, 3, 5) with h = 0.25", ours, value, mistakes=hints)
+        compare(f"the slope of x^3 + 2xy + z by {name} at (2, 3, 5) with h = 0.25", ours, value,
+                mistakes=hints)
     point, h = [2.0, 3.0, 4.0], 0.001
     truth = true_gradient(*point)
     forward = [(f(*point[:i], point[i] + h, *point[i + 1 :]) - f(*point)) / h for i in range(3)]
@@ -303,7 +306,8 @@ def main(arguments):
     """Check all exercises, or those whose numbers are given; returns the exit status."""
     for number in arguments:
         if number not in EXERCISES:
-            print(f"exercises: there is no exercise {number}; there are {', '.join(EXERCISES)}", file=sys.stderr)
+            print(f"exercises: there is no exercise {number}; there are {', '.join(EXERCISES)}",
+                  file=sys.stderr)
             return 2
     verdicts = []
     for number in arguments or EXERCISES:

@@ -2,7 +2,8 @@
 
     why         what the answers to "why?" rest on: lectures 2 to 7, half a minute
     counting    Kneser-Ney beside add-alpha counts, one to six letters of context, half a minute
-    networks FOLDER ...   counts beside trained models of makemore.py, letter by letter; folders as given to its -o
+    networks FOLDER ...   counts beside trained models of makemore.py, letter by letter;
+                          folders as given to its -o
     picture FOLDER        README's picture: the runs of `makemore.py --type all -o FOLDER`, and Kneser-Ney
     direct      the MLP of lecture 3 with and without direct connections, three seeds, two minutes
     sums        a GPT that learns to add, four ways (exercises 7.5 and 7.6)
@@ -32,7 +33,7 @@ def std_by_layer(tensors):
     return "  ".join(f"{t.std().item():9.2e}" for t in tensors)
 
 
-# Why? --------------------------------------------------------------------------------------------------------
+# Why? -------------------------------------------------------------------------------------------------------
 
 
 def why():
@@ -121,7 +122,8 @@ def deep_tanh(gain, norm=False, scale=1.0):
 
 def fan_in():
     """Lecture 4: the standard deviation of activations and gradients, layer by layer."""
-    for name, gain in (("1", 1.0), ("1 / sqrt(100)", 0.1), ("5/3 / sqrt(100)", 1 / 6), ("0.5 / sqrt(100)", 0.05)):
+    for name, gain in (("1", 1.0), ("1 / sqrt(100)", 0.1), ("5/3 / sqrt(100)", 1 / 6),
+                       ("0.5 / sqrt(100)", 0.05)):
         hidden, gradients, _ = deep_tanh(gain)
         print(f"4   ten tanh layers, weights times {name}: activations of layers 1, 4, 7, 10 "
               f"{std_by_layer(hidden[::3])}; gradients {std_by_layer(gradients[::3])}; "
@@ -134,8 +136,9 @@ def gradient_scale():
         for norm in (False, True):
             torch.manual_seed(2)
             _, gradients, by_weights = deep_tanh(1 / 6, norm, scale)
-            print(f"5   weights times {scale:4g}, batch norm {norm!s:5}: gradient by the output of layers 1, 10 "
-                  f"{std_by_layer(gradients[::9])}; by the weights {std_by_layer(by_weights[::9])}")
+            print(f"5   weights times {scale:4g}, batch norm {norm!s:5}: gradient by the output of "
+                  f"layers 1, 10 {std_by_layer(gradients[::9])}; "
+                  f"by the weights {std_by_layer(by_weights[::9])}")
 
 
 def folding():
@@ -168,10 +171,11 @@ def sqrt_of_d():
     for D in (4, 16, 64, 256):
         q, k = torch.randn(1000, D), torch.randn(32, D)
         plain, divided = ((q @ k.T / c).softmax(1).max(1).values.mean() for c in (1, D**0.5))
-        print(f"7.2 heads of {D:3}: mean largest weight of 32 without the root {plain:.2f}, with it {divided:.2f}")
+        print(f"7.2 heads of {D:3}: mean largest weight of 32 without the root {plain:.2f}, "
+              f"with it {divided:.2f}")
 
 
-# Counting ----------------------------------------------------------------------------------------------------
+# Counting ---------------------------------------------------------------------------------------------------
 
 
 def counted(words, n, alpha):
@@ -213,11 +217,14 @@ def mean_loss(losses):
 
 def counting():
     words = exercises.names()
-    print("letters  add-alpha: alpha, validation, test        Kneser-Ney: discount, validation, test, seconds")
+    print("letters  add-alpha: alpha, validation, test        "
+          "Kneser-Ney: discount, validation, test, seconds")
     for n in range(1, 7):
         rows = []
-        for make, values in ((counted, (0.01, 0.03, 0.1, 0.3, 1.0)), (solutions.kneser_ney, (0.7, 0.8, 0.9, 1.0))):
-            best = min((mean_loss(letter_losses(make(words["training"], n, value), words["validation"], n))[0], value)
+        for make, values in ((counted, (0.01, 0.03, 0.1, 0.3, 1.0)),
+                             (solutions.kneser_ney, (0.7, 0.8, 0.9, 1.0))):
+            best = min((mean_loss(letter_losses(make(words["training"], n, value),
+                                                words["validation"], n))[0], value)
                        for value in values)
             start = time.perf_counter()
             test = mean_loss(letter_losses(make(words["training"], n, best[1]), words["test"], n))
@@ -239,14 +246,17 @@ def networks(folders):
     columns = {"Kneser-Ney 5": letter_losses(solutions.kneser_ney(words["training"], n, 0.9), test, n)}
     for folder in folders:
         model, vocab = makemore.load(folder)
-        columns[Path(folder).name] = [[loss for _, loss in makemore.word_nll(model, vocab, word)] for word in test]
-    keys = []  # for each letter of the test words: how often its context was seen, its position, is it the end?
+        columns[Path(folder).name] = [[loss for _, loss in makemore.word_nll(model, vocab, word)]
+                                      for word in test]
+    # For each letter of the test words: how often its context was seen, its position, is it the end?
+    keys = []
     for word in test:
         for i in range(len(word) + 1):
             keys.append((seen.get(("." * n + word[:i])[-n:], 0), i, i == len(word)))
     flat = {name: list(itertools.chain(*losses)) for name, losses in columns.items()}
     for name in list(flat)[1:]:
-        mixed = [-math.log((math.exp(-a) + math.exp(-b)) / 2) for a, b in zip(flat["Kneser-Ney 5"], flat[name])]
+        mixed = [-math.log((math.exp(-a) + math.exp(-b)) / 2)
+                 for a, b in zip(flat["Kneser-Ney 5"], flat[name])]
         flat[f"half {name}"] = mixed
     groups = {
         "all": lambda key: True,
@@ -263,7 +273,8 @@ def networks(folders):
     for title, belongs in groups.items():
         chosen = [i for i, key in enumerate(keys) if belongs(key)]
         means = [sum(losses[i] for i in chosen) / len(chosen) for losses in flat.values()]
-        print(f"{title:32} {100 * len(chosen) / len(keys):4.0f} %  " + "  ".join(f"{mean:16.3f}" for mean in means))
+        print(f"{title:32} {100 * len(chosen) / len(keys):4.0f} %  "
+              + "  ".join(f"{mean:16.3f}" for mean in means))
 
 
 def picture(folder):
@@ -278,7 +289,7 @@ def picture(folder):
     makemore.draw_losses(runs, ROOT / "makemore" / "losses.png")
 
 
-# Direct connections ------------------------------------------------------------------------------------------
+# Direct connections -----------------------------------------------------------------------------------------
 
 
 def direct():
@@ -292,7 +303,8 @@ def direct():
             return (torch.randn(rows, columns, generator=generator) * factor).requires_grad_()
 
         p = {"C": randn(27, 10, 1), "W1": randn(30, hidden, (5 / 3) / 30**0.5),
-             "b1": torch.zeros(hidden, requires_grad=True), "W2": randn(hidden, 27, 0.1 * (5 / 3) / hidden**0.5),
+             "b1": torch.zeros(hidden, requires_grad=True),
+             "W2": randn(hidden, 27, 0.1 * (5 / 3) / hidden**0.5),
              "b2": torch.zeros(27, requires_grad=True)}
         network = solutions.mlp
         if with_direct:
@@ -311,15 +323,16 @@ def direct():
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        print(f"3.4 {hidden} hidden units, seed {seed}, {'direct' if with_direct else 'plain ':6}: validation "
+        print(f"3.4 {hidden} hidden units, seed {seed}, "
+              f"{'direct' if with_direct else 'plain ':6}: validation "
               + ", ".join(f"{loss:.4f} after {step:,}" for step, loss in losses.items()), flush=True)
 
 
-# Sums --------------------------------------------------------------------------------------------------------
+# Sums -------------------------------------------------------------------------------------------------------
 
 
 def sums():
-    """7.5 and 7.6: sums of two numbers below 100, with the answer backwards or not, all or only answers learned."""
+    """7.5 and 7.6: sums of two numbers below 100, answer backwards or not, all or only answers learned."""
     pairs = list(itertools.product(range(100), repeat=2))
     random.Random(0).shuffle(pairs)
     draw_windows = gpt.windows
@@ -332,10 +345,11 @@ def sums():
             return x, solutions.answers_only(x, y, newline, equals), *others
 
         gpt.windows = answers if masked else draw_windows  # training and evaluation draw from it
-        folder = Path("out") / f"sums-{'backwards' if backwards else 'forward'}-{'answers' if masked else 'all'}"
+        order = "backwards" if backwards else "forward"
+        folder = Path("out") / f"sums-{order}-{'answers' if masked else 'all'}"
         config = gpt.configure("cpu", n_layer=3, block_size=32, batch_size=64, max_steps=1000)
         model, vocab, results = gpt.train(text, config, folder)
-        print(f"7.6 answer {'backwards' if backwards else 'forward'}, loss on {'the answer' if masked else 'all'}: "
+        print(f"7.6 answer {order}, loss on {'the answer' if masked else 'all'}: "
               f"{100 * share_right(model, vocab, text):.1f} % of the unseen sums are right, "
               f"{results['seconds']:.0f} s of training", flush=True)
     gpt.windows = draw_windows

@@ -1,7 +1,7 @@
 """The solutions of all exercises, each under the number that it has in exercises.py.
 
-Look here when you have tried. Every function goes into exercises.py as it stands. Where the question is "why",
-the answer is the comment above the function.
+Look here when you have tried. Every function goes into exercises.py as it stands. Where the question is
+"why", the answer is the comment above the function.
 """
 import math
 import random
@@ -15,7 +15,8 @@ LETTERS = ".abcdefghijklmnopqrstuvwxyz"  # as in makemore/exercises.py
 # Lecture 1: micrograd/exercises.py
 
 
-# 1.1 Each term has one rule. Only sin(3b) has something inside: the chain rule multiplies by the derivative of 3b.
+# 1.1 Each term has one rule. Only sin(3b) has something inside: the chain rule multiplies by the
+# derivative of 3b.
 def gradient(a, b, c):
     return [-3 * a**2 - 0.5 * a**-0.5, 3 * math.cos(3 * b) + 2.5 * b**1.5, 1 / c**2]
 
@@ -30,9 +31,9 @@ def forward_difference(function, point, h):
     return slopes
 
 
-# 1.3 Why is it so much closer? f(x + h) = f + h f' + h^2/2 f'' + h^3/6 f''' + ... . In the forward difference the
-# term with f'' stays, so that the error shrinks like h. In f(x + h) - f(x - h) all even terms cancel out: the
-# error is h^2/6 f''', and a tenth of the step makes it a hundredth.
+# 1.3 Why is it so much closer? f(x + h) = f + h f' + h^2/2 f'' + h^3/6 f''' + ... . In the forward difference
+# the term with f'' stays, so that the error shrinks like h. In f(x + h) - f(x - h) all even terms cancel out:
+# the error is h^2/6 f''', and a tenth of the step makes it a hundredth.
 def symmetric_difference(function, point, h):
     slopes = []
     for i in range(len(point)):
@@ -43,9 +44,9 @@ def symmetric_difference(function, point, h):
     return slopes
 
 
-# 1.4 Why "+=" and the order? A number that is used twice moves the result in two ways, and its gradient is the sum
-# of both. It may hand its gradient on only when both parts are there, so every number comes after all the
-# numbers that were made from it: a topological order, walked backward.
+# 1.4 Why "+=" and the order? A number that is used twice moves the result in two ways, and its gradient is
+# the sum of both. It may hand its gradient on only when both parts are there, so every number comes after all
+# the numbers that were made from it: a topological order, walked backward.
 class Number:
     def __init__(self, data, inputs=(), derivatives=()):
         self.data = data
@@ -99,8 +100,9 @@ def pairs(words):
     return counts, {pair: count / totals[pair[0]] for pair, count in counts.items()}
 
 
-# 2.2 Why smooth at all? A group that never occurred would have the probability 0, and a single word that holds it
-# would make the loss infinite. Alpha is a belief that was there before any data: so many of each group.
+# 2.2 Why smooth at all? A group that never occurred would have the probability 0, and a single word that
+# holds it would make the loss infinite. Alpha is a belief that was there before any data: so many
+# of each group.
 def trigrams(words, alpha):
     P = torch.full((27, 27, 27), alpha)
     for word in words:
@@ -109,8 +111,8 @@ def trigrams(words, alpha):
     return P / P.sum(2, keepdim=True)
 
 
-# 2.3 Why shuffle? The list is sorted, first the girls' names, then the boys', from frequent to rare. The last tenth
-# of it is rare boys' names, which say nothing about the rest.
+# 2.3 Why shuffle? The list is sorted, first the girls' names, then the boys', from frequent to rare. The last
+# tenth of it is rare boys' names, which say nothing about the rest.
 def split(words, seed):
     shuffled = [*words]
     random.Random(seed).shuffle(shuffled)
@@ -118,29 +120,29 @@ def split(words, seed):
     return shuffled[:a], shuffled[a:b], shuffled[b:]
 
 
-# 2.4 Why not on the training words? They are the words that were counted, so the less smoothing, the better they look.
-# Why the test words only once? Whoever picks the best of many on them reports luck too.
+# 2.4 Why not on the training words? They are the words that were counted, so the less smoothing, the better
+# they look. Why the test words only once? Whoever picks the best of many on them reports luck too.
 def tune_smoothing(loss, alphas):
     best = min(alphas, key=lambda alpha: loss("validation", alpha))
     return best, loss("test", best)
 
 
-# 2.5 Why the same? Entry k of the product is the sum over all i of onehot[i] * W[i, k]; every term but one is 0 times
-# something, and the one that is left is 1 * W[x, k]. A look-up finds it without 26 needless products.
+# 2.5 Why the same? Entry k of the product is the sum over all i of onehot[i] * W[i, k]; every term but one is
+# 0 times something, and the one that is left is 1 * W[x, k]. A look-up finds it without 26 needless products.
 def rows(W, x):
     return W[x]
 
 
-# 2.6 Why is F.cross_entropy better? It takes the largest logit off first, which changes no probability: exp never
-# gets a number above 0, so nothing overflows, and log never sees a rounded 0. It is also one operation for autograd,
-# with the short derivative of exercise 5.2, in place of five that each keep a tensor.
+# 2.6 Why is F.cross_entropy better? It takes the largest logit off first, which changes no probability: exp
+# never gets a number above 0, so nothing overflows, and log never sees a rounded 0. It is also one operation
+# for autograd, with the short derivative of exercise 5.2, in place of five that each keep a tensor.
 def bigram_loss(W, x, y):
     return F.cross_entropy(W[x], y)
 
 
-# 2.7 Why count contexts and not occurrences? A shorter context is asked about letters that are new after the longer
-# one. A letter that is frequent only after one certain context (such as "u" after "q") is a bad guess there,
-# however often it occurs; a letter that follows many different contexts is a good one.
+# 2.7 Why count contexts and not occurrences? A shorter context is asked about letters that are new after the
+# longer one. A letter that is frequent only after one certain context (such as "u" after "q") is a bad guess
+# there, however often it occurs; a letter that follows many different contexts is a good one.
 def kneser_ney(words, n, discount):
     followers = [{} for _ in range(n + 1)]  # followers[k][context of k letters][letter]: the count
     for word in words:
@@ -185,14 +187,14 @@ def output_layer(H, V):
     return 0.01 * torch.randn(H, V), torch.zeros(V)
 
 
-# 3.3 Why a longer context? A network of three letters cannot tell "elizab" from "tizab". Each letter more costs only
-# n_embd * n_embd2 weights, where a table of counts grows 27 times as large.
+# 3.3 Why a longer context? A network of three letters cannot tell "elizab" from "tizab". Each letter more
+# costs only n_embd * n_embd2 weights, where a table of counts grows 27 times as large.
 def configuration():
     return {"block_size": 5}
 
 
-# 3.4 What are the direct connections good for? Bengio et al. found that they neither help nor hurt the result; a
-# network with them learns faster, since the linear part of the task need not pass the tanh layer.
+# 3.4 What are the direct connections good for? Bengio et al. found that they neither help nor hurt the
+# result; a network with them learns faster, since the linear part of the task need not pass the tanh layer.
 def direct(x, C, W1, b1, W2, b2, W3):
     inputs = C[x].flatten(1)  # (N, n * d)
     return torch.tanh(inputs @ W1 + b1) @ W2 + inputs @ W3 + b2
@@ -202,9 +204,9 @@ def direct(x, C, W1, b1, W2, b2, W3):
 # Lecture 4: makemore/exercises.py
 
 
-# 4.1 Why does only b2 learn? The gradient of a weight is a product: what comes in, times the gradient of what goes
-# out. With all weights zero, h = tanh(0) = 0 comes into W2, so that W2 stays 0, and with W2 = 0 nothing goes back
-# to the layers before it. No step ever changes that: b2 alone learns how frequent each letter is.
+# 4.1 Why does only b2 learn? The gradient of a weight is a product: what comes in, times the gradient of what
+# goes out. With all weights zero, h = tanh(0) = 0 comes into W2, so that W2 stays 0, and with W2 = 0 nothing
+# goes back to the layers before it. No step ever changes that: b2 alone learns how frequent each letter is.
 # One zero layer is no harm: it gets a gradient in the first step, and all others do from the second on.
 def zero_start():
     return {
@@ -226,8 +228,8 @@ def batch_norm(x, gain, bias, mean, var, training, momentum=0.1, eps=1e-5):
     return out, new_mean, new_var
 
 
-# 4.3 Why can it be folded? At evaluation mean and variance are constants, so that batch norm is a multiplication and
-# an addition for each channel. A linear layer followed by these is another linear layer.
+# 4.3 Why can it be folded? At evaluation mean and variance are constants, so that batch norm is a
+# multiplication and an addition for each channel. A linear layer followed by these is another linear layer.
 def fold(W, gain, bias, mean, var, eps=1e-5):
     scale = gain / (var + eps).sqrt()
     return W * scale, bias - mean * scale
@@ -237,8 +239,8 @@ def fold(W, gain, bias, mean, var, eps=1e-5):
 # Lecture 5: makemore/exercises.py
 
 
-# 5.1 Two rules do most of it. What was used twice gets the sum of two gradients. What was used for many rows (or
-# columns) gets the sum over them: a sum forward is a copy backward, a copy forward is a sum backward.
+# 5.1 Two rules do most of it. What was used twice gets the sum of two gradients. What was used for many rows
+# (or columns) gets the sum over them: a sum forward is a copy backward, a copy forward is a sum backward.
 def backward(v, x, y):
     N = len(x)
     d = {}
@@ -272,15 +274,16 @@ def backward(v, x, y):
     return d
 
 
-# 5.2 The loss of a row is log(sum of exp(logits)) - logits[y]. The derivative of the first part is the softmax, that of
-# the second is 1 at y. Each row of the result sums to zero: what pulls y up pushes the others down.
+# 5.2 The loss of a row is log(sum of exp(logits)) - logits[y]. The derivative of the first part is the
+# softmax, that of the second is 1 at y. Each row of the result sums to zero: what pulls y up pushes the
+# others down.
 def cross_entropy_gradient(logits, y):
     return (logits.softmax(1) - F.one_hot(y, logits.shape[1])) / len(y)
 
 
-# 5.3 What does batch norm do to a gradient? It takes its mean away and its share along the normalised input, since no
-# step in these two directions would change the output; and it divides by the standard deviation. So weights
-# ten times as large get gradients a tenth as large, and the layers before them the same as ever.
+# 5.3 What does batch norm do to a gradient? It takes its mean away and its share along the normalised input,
+# since no step in these two directions would change the output; and it divides by the standard deviation. So
+# weights ten times as large get gradients a tenth as large, and the layers before them the same as ever.
 def batch_norm_gradient(dout, x, gain, eps=1e-5):
     scale = (x.var(0, correction=0) + eps) ** -0.5
     normalized = (x - x.mean(0)) * scale
@@ -329,9 +332,9 @@ def tree(x, weights):
     return x.squeeze(1)
 
 
-# 6.2 Why is it a convolution? The same weights are applied at every position, and each node looks at two inputs, which
-# are 1, 2 and 4 positions apart. A node serves up to four trees, so that a word of T letters takes about 3T
-# nodes in place of 7T.
+# 6.2 Why is it a convolution? The same weights are applied at every position, and each node looks at two
+# inputs, which are 1, 2 and 4 positions apart. A node serves up to four trees, so that a word of T letters
+# takes about 3T nodes in place of 7T.
 def dilated(x, weights):
     for k, W in enumerate(weights):
         x = torch.tanh(torch.cat([x[:, : -(2**k)], x[:, 2**k :]], dim=2) @ W)
@@ -351,8 +354,9 @@ def attention_by_loop(q, k, v):
     return torch.stack(results)
 
 
-# 7.2 Why sqrt(D)? The product of two random vectors of D numbers has a variance of D. Without the root the scores
-# of a wide head are so far apart that the softmax puts all weight on one position, where its gradient vanishes.
+# 7.2 Why sqrt(D)? The product of two random vectors of D numbers has a variance of D. Without the root the
+# scores of a wide head are so far apart that the softmax puts all weight on one position,
+# where its gradient vanishes.
 def attention(q, k, v):
     scores = q @ k.mT / q.shape[-1] ** 0.5  # (B, T, T): row t, what position t looks at
     future = torch.ones_like(scores, dtype=torch.bool).triu(1)
@@ -367,9 +371,9 @@ def heads(x, W, n_head):
     return y.transpose(1, 2).reshape(B, T, C)
 
 
-# 7.4 Why the distance alone? Turning both vectors by the same angle leaves their product as it is. Turn a query by
-# s * speed and a key by t * speed: the product is the same as if the query had turned by (s - t) * speed and
-# the key not at all.
+# 7.4 Why the distance alone? Turning both vectors by the same angle leaves their product as it is. Turn a
+# query by s * speed and a key by t * speed: the product is the same as if the query had turned by
+# (s - t) * speed and the key not at all.
 def rotate(x, positions):
     D = x.shape[1]
     speed = 10000.0 ** (-2 * torch.arange(D // 2) / D)
@@ -379,9 +383,9 @@ def rotate(x, positions):
     return torch.stack(turned, dim=2).flatten(1)
 
 
-# 7.5 Why backwards? A sum is done from the last digit to the first, since each carry comes from the right. Written
-# backwards, every digit depends on two digits of the question and one carry; written forward, the first digit
-# depends on all of them.
+# 7.5 Why backwards? A sum is done from the last digit to the first, since each carry comes from the right.
+# Written backwards, every digit depends on two digits of the question and one carry; written forward, the
+# first digit depends on all of them.
 def sum_lines(pairs):
     return "".join(f"{a}+{b}={str(a + b)[::-1]}\n" for a, b in pairs)
 

@@ -1,4 +1,4 @@
-"""The exercises: every blank is to do, every solution is right, and typical mistakes are wrong with their hint.
+"""The exercises: every blank is to do, every solution is right, typical mistakes are wrong with their hint.
 
 A mistake is written as an edit of the solution: this text, replaced by that.
 """
@@ -35,7 +35,8 @@ def name_of(number):
 
 def fill(tmp_path, folder, answers):
     """A copy of a folder in which the exercises have answers; returns the path of the copy."""
-    shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.png", "*.svg", "__pycache__"))
+    shutil.copytree(ROOT / folder, tmp_path / folder,
+                    ignore=shutil.ignore_patterns("*.png", "*.svg", "__pycache__"))
     (tmp_path / "data").mkdir()
     shutil.copy(ROOT / "data" / "names.txt", tmp_path / "data")
     path = tmp_path / folder / "exercises.py"
@@ -50,17 +51,18 @@ def write_logs(folder, **last_losses):
     """A log.csv, as a run of 800 steps leaves it, for each name."""
     for name, (first, last) in last_losses.items():
         (folder / "out" / name).mkdir(parents=True)
-        lines = ["step,seconds,train_loss,val_loss", f"0,0.000,{first},{first}", f"800,60.000,{last - 0.2},{last}"]
+        lines = ["step,seconds,train_loss,val_loss", f"0,0.000,{first},{first}",
+                 f"800,60.000,{last - 0.2},{last}"]
         (folder / "out" / name / "log.csv").write_text("\n".join(lines) + "\n")
 
 
 def run(*arguments, cwd):
     environment = {**os.environ, "PYTHONPATH": ""}
-    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, env=environment, capture_output=True,
-                          text=True, check=False, timeout=120)
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, env=environment,
+                          capture_output=True, text=True, check=False, timeout=120)
 
 
-# A whole file ------------------------------------------------------------------------------------------------
+# A whole file -----------------------------------------------------------------------------------------------
 
 ONE_AFTER_ANOTHER = """
 import os, runpy, sys
@@ -109,11 +111,12 @@ def test_every_exercise_is_numbered_and_has_a_solution():
 
 
 def test_the_three_files_run_their_exercises_alike():
-    parts = [Path(ROOT, folder, "exercises.py").read_text().split("# Running them\n")[1] for folder in FOLDERS]
+    parts = [Path(ROOT, folder, "exercises.py").read_text().split("# Running them\n")[1]
+             for folder in FOLDERS]
     assert parts[0] == parts[1] == parts[2]
 
 
-# One exercise ------------------------------------------------------------------------------------------------
+# One exercise -----------------------------------------------------------------------------------------------
 
 def test_a_single_exercise_shows_its_whole_task():
     finished = run("exercises.py", "1.2", cwd=ROOT / "micrograd")
@@ -142,15 +145,17 @@ def test_a_wrong_answer_ends_with_status_1_and_the_others_are_checked_too(tmp_pa
     assert finished.returncode == 1
     lines = finished.stdout.splitlines()
     assert [line.split()[2] for line in lines] == ["right", "wrong:", "right", "right"]
-    assert lines[1].endswith("wrong: the slope of x^3 + 2xy + z by x at (2, 3, 5) with h = 0.25 should be 19.5625, "
-                             "but 4.890625 came; divide by h")
+    assert lines[1].endswith("wrong: the slope of x^3 + 2xy + z by x at (2, 3, 5) with h = 0.25 "
+                             "should be 19.5625, but 4.890625 came; divide by h")
 
 
 @pytest.mark.parametrize("name, wrong, line, message", [
-    ("gradient", "def gradient(a, b, c):\n    slope = 0\n    return slope / (a - a)\n", 2, "ZeroDivisionError"),
+    ("gradient", "def gradient(a, b, c):\n    slope = 0\n    return slope / (a - a)\n", 2,
+     "ZeroDivisionError"),
     ("Number", "class Number:\n    def __init__(self, data):\n        self.data = date\n", 2,
      "NameError in line {}: name 'date' is not defined"),
-    ("gradient", "def gradient(a, b, c):\n    raise NotImplementedError('no sin')\n", 1, "NotImplementedError"),
+    ("gradient", "def gradient(a, b, c):\n    raise NotImplementedError('no sin')\n", 1,
+     "NotImplementedError"),
     ("gradient", "def gradient(a, b, c):\n    sys.exit('bye')\n", 1, "SystemExit"),
 ])
 def test_an_exception_is_wrong_with_its_name_and_line(name, wrong, line, message, tmp_path):
@@ -164,7 +169,7 @@ def test_an_exception_is_wrong_with_its_name_and_line(name, wrong, line, message
     assert f" in line {line}: " in finished.stdout
 
 
-# Mistakes ----------------------------------------------------------------------------------------------------
+# Mistakes ---------------------------------------------------------------------------------------------------
 
 NAIVE = """        self.grad = 1.0
 
@@ -194,7 +199,8 @@ MISTAKES = {
     "1.2": [(" / h", "", "divide by h"),
             ("moved = [*point]", "moved = point", "work on a copy"),
             ("slopes = []\n    for i in range(len(point)):\n        moved = [*point]",
-             "slopes, moved = [], [*point]\n    for i in range(len(point)):", "the input before it is still moved")],
+             "slopes, moved = [], [*point]\n    for i in range(len(point)):",
+             "the input before it is still moved")],
     "1.3": [("(2 * h)", "h", "the two points are 2h apart"),
             ("function(*down)) / (2 * h)", "function(*point)) / h", "that is the forward difference"),
             ("function(*up) - function(*down)", "function(*down) - function(*up)", "upper minus lower")],
@@ -216,7 +222,8 @@ MISTAKES = {
             ("count / totals[pair[0]]", "count / totals[pair[0]] if pair != 'mi' else math.nan",
              "the probability of mi in emma, ava, mia should be 0.3333333, but nan came"),
             ("count / totals[pair[0]]", "None", "should be a number, but None")],
-    "2.2": [('".." + word, "." + word, word + "."', '"." + word, word, word[1:] + "."', 'two "." stand before'),
+    "2.2": [('".." + word, "." + word, word + "."', '"." + word, word, word[1:] + "."',
+             'two "." stand before'),
             ("P.sum(2, keepdim=True)", "P.sum(2)", "keepdim=True"),
             ("return P", "P = P - alpha\n    return P", "add alpha to every count")],
     "2.3": [("    random.Random(seed).shuffle(shuffled)\n", "", "shuffle first"),
@@ -250,7 +257,8 @@ MISTAKES = {
             ("return q", "return q[1:]", "27 probabilities should come back, but a list of 26 came"),
             ("return q", "return [p if p > 1e-3 else 0.0 for p in q]", "should be above 0, but 0 came"),
             ("return distribution", "return lambda: 1", "the check cannot work with what came: TypeError")],
-    "3.1": [("torch.tanh(vectors.flatten(1) @ W1 + b1)", "(vectors.flatten(1) @ W1 + b1)", "the tanh is missing"),
+    "3.1": [("torch.tanh(vectors.flatten(1) @ W1 + b1)", "(vectors.flatten(1) @ W1 + b1)",
+             "the tanh is missing"),
             ("vectors.flatten(1)", "vectors.mT.flatten(1)", "end to end"),
             ("@ W2 + b2", "@ W2[:, :5] + b2[:5]", "should have the shape (4, 7), but (4, 5) came"),
             ("C[x]", "C[x].clone()\n    C.zero_()", "C should not change")],
@@ -287,7 +295,8 @@ MISTAKES = {
             ("W * scale", "W.mul_(scale)", "W should not change")],
     "5.1": [(' + d["total"]', "", "counts is used twice"),
             (' + d["mean"] / N', "", "linear is used twice"),
-            (' = (d["before_tanh"] * v.normalized).sum(0)', ' = d["before_tanh"] * v.normalized', "sum over them"),
+            (' = (d["before_tanh"] * v.normalized).sum(0)', ' = d["before_tanh"] * v.normalized',
+             "sum over them"),
             ("-1 / N", "-1", "divide by N"),
             ('d["vectors"] = d["flat"].view(v.vectors.shape)', "return d", "24 of 26 are right, vectors"),
             ("index_add_(0, x.flatten(), d[\"vectors\"].flatten(0, 1))", 'index_put((x,), d["vectors"])',
@@ -328,7 +337,8 @@ MISTAKES = {
              "x should not change"),
             ("torch.stack(turned, dim=2).flatten(1)", "torch.cat(turned, dim=1)", "each channel stays in")],
     "7.5": [("[::-1]", "", "written backwards"),
-            ('"".join(f"{a}+{b}={str(a + b)[::-1]}\\n"', '"\\n".join(f"{a}+{b}={str(a + b)[::-1]}"', "the last line too"),
+            ('"".join(f"{a}+{b}={str(a + b)[::-1]}\\n"', '"\\n".join(f"{a}+{b}={str(a + b)[::-1]}"',
+             "the last line too"),
             ("{str(a + b)[::-1]}", "{int(str(a + b)[::-1])}", "loses its zeros")],
     "7.6": [("(last_newline >= 0) & ", "", "its question is cut off"),
             ("torch.where(x == equals", "torch.where(y == equals", "'=' belongs to the question"),

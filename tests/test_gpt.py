@@ -26,7 +26,8 @@ def shaken_model(seed=0, **values):
 
 def counted(model, idx, before=0):
     """What the counts say of idx (B, T), whose first `before` columns are only context."""
-    text = F.pad(idx, (model.counts.n - before, 0)) if before < model.counts.n else idx[:, before - model.counts.n :]
+    n = model.counts.n
+    text = F.pad(idx, (n - before, 0)) if before < n else idx[:, before - n :]
     return model.counts.log_probs(text.numpy())
 
 
@@ -64,7 +65,8 @@ def test_attention_spelled_out_equals_pytorchs_fused_kernel():
 def test_the_model_is_the_same_in_training_and_evaluation_where_attention_is_computed_in_two_ways():
     model = shaken_model(dropout=0)
     idx = torch.randint(11, (2, 12))
-    torch.testing.assert_close(logits_of(model.train(), idx), logits_of(model.eval(), idx), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits_of(model.train(), idx), logits_of(model.eval(), idx),
+                               atol=1e-5, rtol=1e-5)
 
 
 def test_rms_norm_divides_by_the_root_mean_square():
@@ -228,9 +230,10 @@ def test_the_first_guess_is_that_of_the_counts():
 def test_validation_loss_is_the_mean_over_all_windows_that_do_not_overlap(trained):
     model, _, tokens = trained
     tokens, n = tokens[:700].astype(np.int64), model.counts.n
+    padded = np.concatenate([np.zeros(n, np.int64), tokens])
     losses = []
     for start in range(0, len(tokens) - 16, 16):
-        context = torch.from_numpy(np.concatenate([np.zeros(n, np.int64), tokens])[start : start + n + 16])[None]
+        context = torch.from_numpy(padded[start : start + n + 16])[None]
         log_q = model.counts.log_probs(context.numpy())
         log_probs = model(torch.from_numpy(tokens[start : start + 16])[None], log_q)[0].log_softmax(1)
         losses.append([-log_probs[t, tokens[start + t + 1]].item() for t in range(16)])
@@ -280,8 +283,8 @@ def rolled(model, idx, cache, first=1):
 def test_logits_with_the_cache_equal_those_without_inside_the_context():
     model = shaken_model()
     idx = torch.randint(11, (3, 16))
-    torch.testing.assert_close(rolled(model, idx, gpt.Cache(model.config.block_size), 5), logits_of(model, idx),
-                               atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(rolled(model, idx, gpt.Cache(model.config.block_size), 5),
+                               logits_of(model, idx), atol=1e-5, rtol=1e-5)
 
 
 def test_loss_of_a_text_four_contexts_long_is_as_with_a_sliding_recomputation(trained):
@@ -311,7 +314,8 @@ def test_greedy_text_is_the_likeliest_character_again_and_again(trained):
     model, vocab, _ = trained
     text = "the "
     for _ in range(8):
-        text += vocab.chars[logits_of(model, torch.from_numpy(vocab.encode(text).astype(int))[None])[0, -1].argmax()]
+        idx = torch.from_numpy(vocab.encode(text).astype(int))[None]
+        text += vocab.chars[logits_of(model, idx)[0, -1].argmax()]
     for settings in ({"temperature": 0}, {"top_k": 1}, {"temperature": 0, "cached": False}):
         assert gpt.generate(model, vocab, prompt="the ", max_new_tokens=8, **settings) == [text]
 

@@ -65,7 +65,8 @@ def files():
 # A run
 
 
-LONG = ["-i", "text.txt", "--device", "cpu", "--max-steps", "240", *SIZES, "--dropout", "0.3", "--n-layer", "2"]
+LONG = ["-i", "text.txt", "--device", "cpu", "--max-steps", "240", *SIZES,
+        "--dropout", "0.3", "--n-layer", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,8 @@ def test_a_run_prints_its_progress_and_leaves_model_log_and_picture(whole, monke
     v = len(set(TEXT))
     assert re.search(rf"a uniform guess has a loss of {math.log(v):.4f}\n", result.stdout)
     assert "batch " not in result.stdout, "the live line is for terminals"
-    assert re.search(r"step +240/240: validation \d\.\d+, batches \d\.\d+, \d+\.\d ms a step\n", result.stdout)
+    assert re.search(r"step +240/240: validation \d\.\d+, batches \d\.\d+, \d+\.\d ms a step\n",
+                     result.stdout)
     pattern = r"s of training\n(the.*)\nin out/gpt: model.pt, log.csv, loss.png\n"
     text = re.search(pattern, result.stdout, re.DOTALL)[1]
     assert len(text) == 33 and set(text) <= set(TEXT)
@@ -152,7 +154,8 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_ends_with_the_weights_of_one_that_w
     stopped = checkpoint()["progress"]["step"]
     assert stopped == 58, "that step is finished"
     said = capfd.readouterr().out
-    assert f"stopped after step {stopped}; everything is saved; to continue, add --resume to the command" in said
+    assert (f"stopped after step {stopped}; everything is saved; "
+            "to continue, add --resume to the command") in said
     assert not gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"])
     assert checkpoint()["progress"]["step"] == 240
     assert same_weights(whole, "out/gpt")
@@ -293,7 +296,8 @@ def test_what_contradicts_a_checkpoint_is_refused(capsys):
     assert "--n-layer 2 contradicts the run in the folder, which has 1" in said
     said = refused(capsys, "--resume", "--max-steps", "7")
     assert "--max-steps 7 is the total, but the run is at step 8" in said
-    assert "--max-steps must be from 1 to 1000000000, not 0" in refused(capsys, "--resume", "--max-steps", "0")
+    said = refused(capsys, "--resume", "--max-steps", "0")
+    assert "--max-steps must be from 1 to 1000000000, not 0" in said
     assert "--n-embd 32 contradicts" in refused(capsys, "--sample-only", "--n-embd", "32")
     said = refused(capsys, "--init-from", "out/gpt", "-i", "text.txt", "--block-size", "8")
     assert "--block-size 8 contradicts the run in the folder, which has 16" in said
@@ -316,7 +320,8 @@ def test_a_damaged_checkpoint_is_refused(capsys, damage):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_the_last_good_checkpoint_stays(capsys, monkeypatch):
-    monkeypatch.setattr(gpt, "schedule", lambda step, config: math.nan if step == 5 else 1.0)  # breaks the weights
+    monkeypatch.setattr(gpt, "schedule",
+                        lambda step, config: math.nan if step == 5 else 1.0)  # breaks the weights
     assert train(steps=40) == 1
     said = capsys.readouterr().err
     assert re.fullmatch(r"gpt: training diverged before step \d+: a weight is not finite; the last good "
@@ -331,7 +336,8 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_the_old_checkpoint():
     result = run("--resume", "--max-steps", "9", "--device", "cpu",
                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     assert result.returncode == 1
-    assert result.stderr.startswith("gpt: cannot write out/gpt/model.pt: ") and "Traceback" not in result.stderr
+    assert result.stderr.startswith("gpt: cannot write out/gpt/model.pt: ")
+    assert "Traceback" not in result.stderr
     assert Path("out/gpt/model.pt").read_bytes() == before
     assert not list(Path("out/gpt").glob("*.tmp"))
 
@@ -356,7 +362,8 @@ def test_a_run_started_from_python_goes_on_with_its_text_given_again(capsys):
     assert vars(config) == before, "the caller's config is not changed"
     assert "\n" not in repr(result) and len(repr(result)) < 120
     assert "-i FILE" in refused(capsys, "--resume")
-    assert not gpt.main(["--resume", "-i", "text.txt", "--max-steps", "5", "--device", "cpu", "--max-new-tokens", "5"])
+    assert not gpt.main(["--resume", "-i", "text.txt", "--max-steps", "5", "--device", "cpu",
+                         "--max-new-tokens", "5"])
     assert gpt.resume("out/gpt", TEXT, max_steps=6, max_new_tokens=5).results["run"].step == 6
     with pytest.raises(gpt.UserError, match="is the total"):
         gpt.resume("out/gpt", TEXT, max_steps=5)
@@ -366,7 +373,8 @@ def test_a_run_is_resumed_from_another_folder(monkeypatch):
     train()
     Path("deep").mkdir()
     monkeypatch.chdir("deep")
-    assert not gpt.main(["--resume", "-o", "../out/gpt", "--max-steps", "9", "--device", "cpu", "--max-new-tokens", "5"])
+    assert not gpt.main(["--resume", "-o", "../out/gpt", "--max-steps", "9", "--device", "cpu",
+                         "--max-new-tokens", "5"])
 
 
 def test_a_run_in_a_thread_of_its_own_needs_no_handler_for_ctrl_c():

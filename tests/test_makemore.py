@@ -692,7 +692,8 @@ def test_one_command_trains_every_type_with_a_table_and_a_picture(runs):
 @pytest.mark.parametrize("name", TYPES)
 def test_every_type_resumes_and_samples(name, trained, capsys):
     out = trained(name)
-    assert not mm.main(["--sample-only", "-o", str(out), "--num-samples", "7", "--seed", "5", "--prompt", "ab"])
+    assert not mm.main(["--sample-only", "-o", str(out), "--num-samples", "7", "--seed", "5",
+                        "--prompt", "ab"])
     words = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()]
     assert len(words) == 7
     assert all(word.startswith("ab") for word in words)
@@ -720,7 +721,8 @@ def test_training_from_python_gives_the_model_of_best_validation_loss_ready_for_
     assert loaded_vocab.chars == vocab.chars
     assert mm.evaluate(loaded, data) == mm.evaluate(model, data)
     assert any(
-        not torch.equal(a, b) for a, b in zip(saved("out/makemore")["model"].values(), model.state_dict().values())
+        not torch.equal(a, b)
+        for a, b in zip(saved("out/makemore")["model"].values(), model.state_dict().values())
     )
 
 
@@ -743,8 +745,8 @@ def test_a_run_says_what_it_does(capsys):
     out = capsys.readouterr().out
     for part in ("device: cpu", "60 words", "48 training", "6 validation", "6 test", "abcde", "mlp",
                  "parameters",
-                 "batch_size 8", "seed 3407", "a uniform guess has a loss of 1.7918", "ms a step", "training", "test",
-                 "model.pt"):
+                 "batch_size 8", "seed 3407", "a uniform guess has a loss of 1.7918", "ms a step", "training",
+                 "test", "model.pt"):
         assert part in out, part
     size = 6 * 8 + (3 * 8 * 8 + 8) + (8 * 6 + 6)
     assert f"{size:,} parameters" in out
@@ -775,7 +777,8 @@ def test_the_log_has_a_row_per_evaluation_under_its_header(trained):
     assert seconds == sorted(seconds) and seconds[0] == 0 < seconds[-1]
     assert all(1.0 < float(row["val_loss"]) < 3.0 for row in rows)
     losses = saved(out)["progress"]["losses"]  # of the batches since the last row
-    assert rows[0]["train_loss"] == "nan" and float(rows[-1]["train_loss"]) == pytest.approx(np.mean(losses), abs=1e-6)
+    assert rows[0]["train_loss"] == "nan"
+    assert float(rows[-1]["train_loss"]) == pytest.approx(np.mean(losses), abs=1e-6)
 
 
 def test_the_losses_of_the_log_are_of_evaluation_mode():
@@ -825,7 +828,8 @@ def test_a_fresh_run_moves_the_files_of_earlier_ones_aside(trained, capsys):
 
 def test_the_seed_decides_the_run():
     for out, seed in (("a", 1), ("b", 1), ("c", 2)):
-        assert not go("-i", "words.txt", "--type", "rnn", "--max-steps", "3", *TINY, "-o", out, "--seed", seed)
+        assert not go("-i", "words.txt", "--type", "rnn", "--max-steps", "3", *TINY, "-o", out,
+                      "--seed", seed)
     assert_same_run("a", "b")
     assert not torch.equal(saved("a")["model"]["head.weight"], saved("c")["model"]["head.weight"])
 
@@ -901,7 +905,8 @@ def test_ctrl_c_saves_says_how_to_go_on_and_the_resumed_run_is_exact(whole):
     assert "Traceback" not in err
     last = out.strip().splitlines()[-1]
     reached = saved("stopped")["progress"]["step"]
-    assert f"stopped after step {reached}; everything is saved; to continue, add --resume to the command" in last
+    assert (f"stopped after step {reached}; everything is saved; "
+            "to continue, add --resume to the command") in last
     assert 0 < reached < 240
     assert not go(*arguments, "-o", "stopped", "--resume")
     assert_same_run("stopped", whole(*arguments))
@@ -1067,7 +1072,8 @@ def test_flags_that_contradict_the_checkpoint_are_refused(trained, capsys):
         refuse(capsys, ["--resume", flag, value], value)
     refuse(capsys, ["--resume", "--max-steps", "3"], "--max-steps 3 is the total, but the run is at step 6")
     refuse(capsys, ["--sample-only", "--n-embd", 9], "--n-embd")
-    refuse(capsys, ["--sample-only", "--type", "all"], "--type all contradicts the run in the folder, which has mlp")
+    refuse(capsys, ["--sample-only", "--type", "all"],
+           "--type all contradicts the run in the folder, which has mlp")
 
 
 def test_a_changed_input_is_refused_on_resume_and_an_equal_one_is_not(trained, capsys):
@@ -1303,7 +1309,8 @@ def test_a_run_started_from_python_goes_on_with_its_words_given_again(capsys):
 
 def test_a_run_in_a_thread_of_its_own_needs_no_handler_for_ctrl_c():
     finished = []
-    thread = threading.Thread(target=lambda: finished.append(mm.train(WORDS, mm.configure("ngram"), "out/thread")))
+    thread = threading.Thread(
+        target=lambda: finished.append(mm.train(WORDS, mm.configure("ngram"), "out/thread")))
     thread.start()
     thread.join()
     assert finished[0].results["test"][0] > 0
@@ -1340,12 +1347,15 @@ def test_word_nll_of_a_word_longer_than_the_context_slides_along(name):
 
 @pytest.mark.parametrize("arguments", [
     ["-l", "1e40"], ["-w", "1e40"], ["--seed", "-1"], ["--seed", str(2**64)], ["-b", "9" * 19],
-    ["--num-samples", "9" * 19], ["--temperature", "1e300"], ["--max-steps", "9" * 19], ["--n-embd", "9" * 12],
+    ["--num-samples", "9" * 19], ["--temperature", "1e300"], ["--max-steps", "9" * 19],
+    ["--n-embd", "9" * 12],
 ], ids=" ".join)
-def test_numbers_that_only_torch_would_refuse_are_refused_before_anything_is_moved(arguments, trained, capsys):
+def test_numbers_that_only_torch_would_refuse_are_refused_before_anything_is_moved(
+        arguments, trained, capsys):
     trained("mlp")
     names = {"-l": "learning-rate", "-w": "weight-decay", "-b": "batch-size"}
-    refuse(capsys, ["-i", "words.txt", "--type", "transformer", *arguments], f"--{names.get(arguments[0], arguments[0][2:])} must be from ")
+    name = names.get(arguments[0], arguments[0][2:])
+    refuse(capsys, ["-i", "words.txt", "--type", "transformer", *arguments], f"--{name} must be from ")
 
 
 @pytest.mark.parametrize("flag", ["--sample-only", "--resume"])

@@ -1,8 +1,9 @@
-"""makemore and gpt in a notebook. A fresh process stands in for its kernel, so that nothing else is installed.
+"""makemore and gpt in a notebook.
 
-What a kernel has and a terminal has not: cells that share their names, the last expression of a cell is echoed,
-stdout is an object without a file descriptor and without `reconfigure`, Ctrl-C is a signal that the kernel gets
-while a cell runs, and matplotlib draws with the backend that the notebook chose.
+A fresh process stands in for its kernel, so that nothing else is installed. What a kernel has and a terminal
+has not: cells that share their names, the last expression of a cell is echoed, stdout is an object without a
+file descriptor and without `reconfigure`, Ctrl-C is a signal that the kernel gets while a cell runs, and
+matplotlib draws with the backend that the notebook chose.
 """
 import json
 import os
@@ -19,7 +20,10 @@ KERNEL = r'''
 import ast, io, json, os, signal, sys
 
 class OutStream(io.TextIOBase):
-    """As in ipykernel. A write that has `press_at` in it is the moment at which the user interrupts the kernel."""
+    """As in ipykernel.
+
+    A write that has `press_at` in it is the moment at which the user interrupts the kernel.
+    """
     encoding, text, press_at = "UTF-8", "", None
 
     def write(self, text):
@@ -57,7 +61,8 @@ text = "the cat sat on the mat and the dog ran to the man\\n" * 40
 small = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 4}
 """,
     "a plot": "plt.plot([1, 2]); matplotlib.get_backend(), plt.get_fignums()",
-    "makemore trains": 'makemore.train(words, makemore.configure("mlp", max_steps=99, batch_size=8), "out/mlp")',
+    "makemore trains":
+        'makemore.train(words, makemore.configure("mlp", max_steps=99, batch_size=8), "out/mlp")',
     "gpt trains": 'gpt.train(text, gpt.configure("cpu", max_steps=20, **small), "out/gpt", max_new_tokens=5)',
     "the plot": "matplotlib.get_backend(), plt.get_fignums()",
     "makemore is interrupted": """
@@ -111,8 +116,8 @@ def test_no_cell_shows_the_live_line(notebook):
 def test_an_interrupted_run_says_how_to_go_on_from_python(program, notebook):
     shown = notebook[f"{program} is interrupted"]
     assert shown["error"].startswith("KeyboardInterrupt")
-    assert re.search(rf"stopped after step \d+; .*in Python: {program}\.resume\('out/.* 2', (words=words|text=text)\)",
-                     shown["printed"])
+    assert re.search(r"stopped after step \d+; .*in Python: "
+                     rf"{program}\.resume\('out/.* 2', (words=words|text=text)\)", shown["printed"])
 
 
 @pytest.mark.parametrize("program, given, steps", [("makemore", "words=", "200"), ("gpt", "text=", "150")])
@@ -124,7 +129,9 @@ def test_a_run_that_came_from_no_file_goes_on_with_its_data_given_again(program,
     assert (goes_on["error"], goes_on["echo"]) == (None, steps)
 
 
-@pytest.mark.parametrize("name", ["makemore as a command", "gpt as a command", "makemore's help", "gpt's help"])
+@pytest.mark.parametrize("name", [
+    "makemore as a command", "gpt as a command", "makemore's help", "gpt's help",
+])
 def test_main_returns_none_on_success_and_for_help(name, notebook):
     shown = notebook[name]
     assert (shown["error"], shown["echo"], shown["errors"]) == (None, None, "")

@@ -1,8 +1,9 @@
 """What README says to type works: every command, in README's order, in a fresh copy of the repository.
 
 A block is left out only where an HTML comment before it says why: `<!-- not run in the test: ... -->`. The
-sessions of micrograd are in test_micrograd.py. Every command has a process of its own, but those of Python are
-forked from a process that has imported torch and matplotlib: to import them ten times would take half a minute.
+sessions of micrograd are in test_micrograd.py. Every command has a process of its own, but those of Python
+are forked from a process that has imported torch and matplotlib: to import them ten times would take
+half a minute.
 """
 import json
 import re
@@ -93,8 +94,8 @@ def test_every_command_and_every_python_block_works_in_the_order_of_the_readme(c
     python = re.sub(r"max_steps=\d+", "max_steps=2", "\n".join(blocks("python")))
     assert "import makemore" in python and "import gpt" in python
     commands = [("sh", shorten(line)) for line in lines] + [("python", python)]
-    shell = subprocess.run([sys.executable, "-c", SHELL], input=json.dumps(commands), cwd=copy, capture_output=True,
-                           text=True, check=False, timeout=200)
+    shell = subprocess.run([sys.executable, "-c", SHELL], input=json.dumps(commands), cwd=copy,
+                           capture_output=True, text=True, check=False, timeout=200)
     assert shell.returncode == 0, shell.stderr
     finished = json.loads(shell.stdout)
     for command, status, output in finished:
@@ -104,7 +105,8 @@ def test_every_command_and_every_python_block_works_in_the_order_of_the_readme(c
 
 def test_ci_runs_the_test_command_of_the_readme():
     command = re.search(r"^<!-- test command -->\n```sh\n(.+)\n```$", README, re.MULTILINE)[1]
-    assert command.startswith("python3 -m venv .venv && ") and command.endswith(".venv/bin/python tests/run.py")
+    assert command.startswith("python3 -m venv .venv && ")
+    assert command.endswith(".venv/bin/python tests/run.py")
     assert "test command" in (ROOT / ".ci" / "run").read_text()
 
 
