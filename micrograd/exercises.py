@@ -304,6 +304,9 @@ def verdict(solve, check):
 
 def main(arguments):
     """Check all exercises, or those whose numbers are given; returns the exit status."""
+    if {"-h", "--help"} & set(arguments):
+        print(f"{__doc__}\nThere are {', '.join(EXERCISES)}.")
+        return 0
     for number in arguments:
         if number not in EXERCISES:
             print(f"exercises: there is no exercise {number}; there are {', '.join(EXERCISES)}",

@@ -138,6 +138,12 @@ def test_an_unknown_number_is_refused_in_one_sentence():
     assert finished.stderr == "exercises: there is no exercise 9.9; there are 1.1, 1.2, 1.3, 1.4\n"
 
 
+def test_help_shows_how_to_run_them_and_their_numbers():
+    finished = run("exercises.py", "--help", cwd=ROOT / "micrograd")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "python exercises.py 1.2" in finished.stdout and "There are 1.1, 1.2, 1.3, 1.4." in finished.stdout
+
+
 def test_a_wrong_answer_ends_with_status_1_and_the_others_are_checked_too(tmp_path):
     wrong = SOLUTIONS["forward_difference"].replace(" / h", "")
     inside = fill(tmp_path, "micrograd", {**SOLUTIONS, "forward_difference": wrong})
