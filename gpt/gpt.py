@@ -17,7 +17,7 @@ validation loss is without it, after the same seconds of training (README has th
     (5) QK-norm (Henry et al. 2020)                                                                      0.001
     (6) squared ReLU (So et al. 2021)                                                                   -0.001
 
-Most of today's open models have (3), (5) and (6) or their like. At this size they gain nothing.
+Most of today's open models have (3) to (6) or their like. At this size only (4) gains. None has (1) or (2).
 
 Contents: configuration, data, counts, model, learning rate, training, sampling, pictures; then the machinery,
 the same as in makemore.py. The loss is always the mean negative log-likelihood in nats per character.
@@ -77,7 +77,7 @@ class Config:
         return max(100, self.max_steps // 10)
 
 
-# Try: a batch of 4 with a context of 512: +0.009. Try: 4 heads: +0.007. (The figures as at the top.)
+# Try: a batch of 4 with a context of 512: +0.009. Try: 4 heads: no difference. (In the validation loss.)
 DEFAULTS = {
     #       steps batch  rate  context layers heads channels dropout
     "cpu":  (1500,    2, 0.003,   1024,     2,    2,     128,    0.0),
@@ -90,7 +90,7 @@ SAMPLING = {
     "top_k": (1, 10**6, "draw from the N most likely characters only (default: all)"),
 }
 SETTINGS = {field.name: field.metadata["number"] for field in dataclasses.fields(Config) if field.metadata}
-SIZES = "n_layer", "n_head", "n_embd", "block_size"  # of a model; they cannot change once it has weights
+SIZES = "n_layer", "n_head", "n_embd", "block_size"  # --init-from takes these over
 DEFAULT_TEXT = "tinyshakespeare.txt"
 DEFAULT_OUT = "out/gpt"
 FILES = "model.pt", "log.csv", "loss.png"
@@ -143,7 +143,7 @@ def pick_device(name):
     try:
         (torch.zeros(1, device=name) + 1).cpu()  # a trial
         return torch.device(name)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError):
         raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
 
 
@@ -154,7 +154,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def find_file(name):
-    """The path of a file. A bare name is looked up in the working directory, beside this script, in data/."""
+    """The path of a file. A bare name may be in the working directory, beside this script or in data/."""
     places = [Path.cwd(), HERE, HERE.parent / "data"] if Path(name).name == str(name) else [Path()]
     for path in (place / name for place in places):
         if path.exists():
@@ -219,7 +219,7 @@ class Counts:
     """(1) How often each character followed the last n: interpolated Kneser-Ney (Kneser & Ney 1995).
 
     Lecture 2 adds 1 to every count, so that no probability is 0. Here every count gives up D = 0.9 instead.
-    The next shorter context, without the first letter, decides which characters get what has become free:
+    The next shorter context, without the first letter, decides which characters get the share so freed:
 
         q(c | context) = max(count(c) - D, 0) / total + D kinds / total * q(c | shorter context)
 
@@ -235,7 +235,8 @@ class Counts:
 
     The tables for training are held out. A table that has counted the text to predict knows the answers, and
     the model would learn to trust counts too much. So table k leaves out the k-th part of the text and serves
-    only windows that start there. One more table counts the whole text, for validation and sampling.
+    only windows that start there (the end of a few reaches into the next part). One more table counts the
+    whole text, for validation and sampling.
     """
 
     # Try: counts of 4 letters, LONGEST = 4: +0.066.
@@ -409,9 +410,9 @@ class Copy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        # Adam moves every number by about the learning rate. These few, and the weight of the counts, have a
-        # long way to go, so they are kept as tenths. Try: without the tens: +0.009.
-        self.trust = nn.Parameter(torch.linspace(-0.6, 0, self.LONGEST + 1))  # by length; sigmoid follows
+        # In a step, Adam moves every number by about the learning rate. These few have far to go, as has the
+        # weight of the counts, so a tenth of each is stored. Try: without the tens: +0.009.
+        self.trust = nn.Parameter(torch.linspace(-0.6, 0, self.LONGEST + 1))  # by length
 
     def forward(self, log_probs, text):
         """Mix log_probs (B, T, V), for the last T positions of text (B, S), with the copies found in text."""
@@ -426,7 +427,7 @@ class Copy(nn.Module):
         length = length[:, rows - T :]  # of the match that ends at each earlier position, (B, T, S)
         longest = length.amax(dim=2, keepdim=True)
         best = ((length == longest) & (longest > 0)).to(log_probs.dtype)
-        following = F.one_hot(text.roll(-1, dims=1), V).to(log_probs.dtype)  # (B, S, V)
+        following = F.one_hot(text.roll(-1, dims=1), V).to(log_probs.dtype)  # (B, S, V); never the last
         copied = best @ following / best.sum(2, keepdim=True).clamp(min=1)  # (B, T, V)
         trust = (10 * self.trust).sigmoid()[longest.long()] * (longest > 0)  # (B, T, 1)
         return torch.log((1 - trust) * log_probs.exp() + trust * copied + 1e-9)
@@ -456,7 +457,8 @@ class GPT(nn.Module):
     def forward(self, idx, log_q, cache=None):
         """Log-probabilities (B, T, V) of the character after each of idx (B, T).
 
-        `log_q` (B, T, V): what the counts predict, `model.counts.log_probs`. `cache`: what came before idx.
+        `log_q` (B, T, V): what the counts predict, `model.counts.log_probs`. `cache`: what came before idx;
+        idx is then a single character, or the whole beginning of a text.
         """
         start, text = 0, idx
         if cache:
@@ -500,16 +502,16 @@ def windows(tokens, starts, block_size, counts, held_out=False):
     return taken[:, :-1], taken[:, 1:], log_q
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=3)
 def epoch_starts(seed, epoch, length, block_size):
-    """Where the windows of an epoch start: end to end, from an offset of their own, in random order."""
+    """Where the windows of an epoch start: end to end from an offset of the epoch's own, in random order."""
     rng, count = np.random.default_rng((seed, epoch)), max(1, (length - 1) // block_size - 1)
     return rng.integers(min(block_size, length - block_size * count)) + block_size * rng.permutation(count)
 
 
 def training_batch(tokens, config, step, team, counts):
     """This process's share of the batch of a step, from `windows`; seed and step decide which windows."""
-    count = max(1, (len(tokens) - 1) // config.block_size - 1)  # windows of an epoch
+    count = len(epoch_starts(config.seed, 0, len(tokens), config.block_size))  # windows of an epoch
     first = (step * team.size + team.rank) * config.batch_size
     starts = [epoch_starts(config.seed, i // count, len(tokens), config.block_size)[i % count]
               for i in range(first, first + config.batch_size)]
@@ -518,7 +520,10 @@ def training_batch(tokens, config, step, team, counts):
 
 
 def loss_of(logits, y, reduction="mean"):
-    """Cross-entropy of logits (B, T, V) and targets y (B, T): nats per character, targets of -1 left out."""
+    """Cross-entropy of logits (B, T, V) and targets y (B, T): nats per character, targets of -1 left out.
+
+    The model returns log-probabilities, which are logits that softmax leaves as they are.
+    """
     losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=-1, reduction=reduction)
     return losses.view(y.shape) if reduction == "none" else losses
 
@@ -547,8 +552,8 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
 
     Returns a Result: the model with the weights of the best validation loss, its vocab, the run's figures.
     `checkpoint`: continue that run, see `resume`. `init_from`: a folder; the run begins with its weights
-    (finetuning). `sampling`: options of `generate`. Raises UserError; raises KeyboardInterrupt after Ctrl-C,
-    once everything is saved.
+    (finetuning), but counts its own text. `sampling`: options of `generate`. Raises UserError; raises
+    KeyboardInterrupt after Ctrl-C, once everything is saved.
     """
     # Prepare the data, the model, its optimizer and the run.
     check_limits(sampling)
@@ -556,16 +561,16 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     team = Team(device)
     before = read_checkpoint(init_from) if init_from else checkpoint
     vocab = Vocab(text, first=before["chars"] if before else "")
-    vocab.encode(sampling.get("prompt", ""))  # to refuse a bad prompt now, not after the training
     data = split(vocab.encode(text), config.block_size)
     config = dataclasses.replace(config, vocab_size=len(vocab))
     torch.manual_seed(config.seed)
     model = GPT(config).to(device)
     model.counts = Counts.count(data["training"], len(vocab))
+    generate(model, vocab, **sampling | {"max_new_tokens": 0})  # refuse bad options now, not at the end
     if init_from:
         check_same({name: getattr(config, name) for name in SIZES}, before["config"])
         weights = model.state_dict()
-        for name, known in before["progress"]["best"].items():  # what belongs to new characters stays random
+        for name, known in before["progress"]["best"].items():  # new characters keep their fresh weights
             weights[name][tuple(slice(n) for n in known.shape)] = known
     # Try: Muon for the matrices of the blocks, as in makemore.py, with a rate of 0.01: -0.006.
     optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.95), fused=True)
@@ -588,8 +593,8 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
         for step in run:
             x, y, log_q = training_batch(data["training"], config, step, team, model.counts)
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                logits = parallel(x.to(device), log_q.to(device))
-            loss = loss_of(logits, y.to(device))
+                log_probs = parallel(x.to(device), log_q.to(device))
+            loss = loss_of(log_probs, y.to(device))
             model.zero_grad()
             loss.backward()
             set_learning_rate(optimizer, step, config)
@@ -607,8 +612,8 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
 
 
 class Result(typing.NamedTuple):
-    """What `train` returns. `results` has the validation loss and its standard error, the seconds of
-    training, the Run with the losses of all steps."""
+    """What `train` returns. `results`: "validation", (loss, standard error); "seconds" of training; "run",
+    the Run with the losses of all steps."""
 
     model: nn.Module
     vocab: Vocab
@@ -623,7 +628,7 @@ def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
     """Continue the run in a folder exactly where it stopped; returns a Result. `options`: those of `train`.
 
     `text` is needed only if the run did not read it from a file. `max_steps`: a new total; the learning rate
-    then falls until there. Raises UserError if there is no such run, or if the text is not the same.
+    then falls until that step. Raises UserError if there is no such run, or if the text is not the same.
     """
     checkpoint = read_checkpoint(out)
     config, source = checkpoint["config"], source or checkpoint["source"]
@@ -835,7 +840,7 @@ class Run:
         pace = self.seconds / max(1, self.step)
         left = pace * (self.config.end - self.step)
         text = f"step {self.step:5}/{self.config.end}: {losses}{f', {1e3 * pace:.1f} ms a step' * (pace > 0)}"
-        return text + f", {left // 60:.0f}:{left % 60:02.0f} left" * (0 < left < math.inf)
+        return text + f", {left // 60:.0f}:{left % 60 // 1:02.0f} left" * (0 < left < math.inf)
 
     def save(self):
         """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv."""
@@ -859,7 +864,7 @@ class Run:
         if self.team.rank == 0:
             draw_losses(self.losses, self.log, self.out / "loss.png")
         if self.stopped or self.pressed:
-            again = "" if self.facts["source"] else ", text=text"  # they came from no file
+            again = "" if self.facts["source"] else ", text=text"  # it came from no file
             print(f"stopped after step {self.step}; everything is saved; to continue, add --resume to "
                   f"the command (in Python: gpt.resume({str(self.out)!r}{again}))")
             raise KeyboardInterrupt
@@ -930,7 +935,7 @@ def parse_arguments(argv):
     add("-o", "--work-dir", metavar="DIR", default=DEFAULT_OUT, help=f"run folder (default: {DEFAULT_OUT})")
     either("--resume", action="store_true", help="continue the run in the folder")
     either("--sample-only", action="store_true", help="do not train; sample from the model in the folder")
-    either("--init-from", metavar="DIR", help="start from the weights of the run in DIR (finetuning)")
+    add("--init-from", metavar="DIR", help="start from the weights of the run in DIR (finetuning)")
     add("--prompt", metavar="TEXT", default="", help="beginning of every text; FILE:NAME reads it from NAME")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
     add("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
@@ -957,7 +962,7 @@ def execute(args):
     if args.sample_only:
         print_texts(*load(args.work_dir, pick_device(args.device)), **options)
         return
-    text, options = None, options | {"device": args.device, "init_from": args.init_from}
+    text, options = None, {"device": args.device, **options}
     if args.input_file or not args.resume:
         name = args.input_file or DEFAULT_TEXT
         text, options["source"] = read_file(name), str(find_file(name).resolve())
@@ -965,7 +970,7 @@ def execute(args):
         resume(args.work_dir, text, **options)
         return
     if args.init_from:
-        known = vars(read_checkpoint(args.init_from)["config"])
+        options["init_from"], known = args.init_from, vars(read_checkpoint(args.init_from)["config"])
         settings = {name: known[name] for name in SIZES} | settings
     train(text, configure(pick_device(args.device), **settings), args.work_dir, **options)
 
@@ -978,7 +983,7 @@ def main(argv=None):
     try:
         with contextlib.nullcontext() if rank == "0" else contextlib.redirect_stdout(io.StringIO()):
             execute(parse_arguments(argv))
-        print(end="", flush=True)
+        print(end="", flush=True)  # a closed pipe is noticed here, not at the exit
     except UserError as error:
         print(f"gpt{f', process {rank}' * (rank != '0')}: {error}", file=sys.stderr)
         return error.status

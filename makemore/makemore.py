@@ -158,13 +158,16 @@ def configure(type="transformer", like=None, **values):
 
 
 def pick_device(name):
-    """`auto` means a CUDA GPU if there is one, or else the CPU. Raises UserError if it cannot be used."""
+    """`auto` means a CUDA GPU if there is one, or else the CPU; these models are too small for Apple's GPU.
+
+    Raises UserError if the device cannot be used.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         (torch.zeros(1, device=name) + 1).cpu()  # a trial
         return torch.device(name)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError):
         raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
 
 
@@ -175,7 +178,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def find_file(name):
-    """The path of a file. A bare name is looked up in the working directory, beside this script, in data/."""
+    """The path of a file. A bare name may be in the working directory, beside this script or in data/."""
     places = [Path.cwd(), HERE, HERE.parent / "data"] if Path(name).name == str(name) else [Path()]
     for path in (place / name for place in places):
         if path.exists():
@@ -876,11 +879,11 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
         print(f"left out: {len(given) - len(words) - long:,} duplicates, "
               f"{long:,} words of more than {MAX_LENGTH} characters")
     vocab = Vocab("".join(words))
-    tokens_of(sampling.get("prompt", ""), vocab)  # to refuse a bad prompt now, not after the training
     data = {name: Words(part, vocab, device) for name, part in split(words).items()}
     config = fit_to_data(config, words, vocab)
     torch.manual_seed(config.seed)
     model = MODELS[config.type](config).to(device)
+    generate(model, vocab, **sampling | {"num_samples": 1})  # refuse bad options now, not at the end
     optimizers = make_optimizers(model, config)
     facts = {"chars": vocab.chars, "source": source, "digest": digest(words)}
     diagnosis = Diagnosis(model, data["training"]) if diagnose else None
@@ -925,8 +928,8 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
 
 
 class Result(typing.NamedTuple):
-    """What `train` returns. `results` has (loss, standard error) for training, validation and test, and the
-    number of parameters, the seconds of training, the Run with the losses of all steps, the samples."""
+    """What `train` returns. `results`: "training", "validation" and "test", (loss, standard error) each;
+    "parameters", how many; "seconds" of training; "run", the Run with the losses of all steps; "samples"."""
 
     model: nn.Module
     vocab: Vocab
@@ -942,7 +945,7 @@ def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options)
     """Continue the run in a folder exactly where it stopped; returns a Result. `options`: those of `train`.
 
     `words` are needed only if the run did not read them from a file. `max_steps`: a new total; the learning
-    rate then falls until there. Raises UserError if there is no such run, or if the words are not the same.
+    rate then falls until that step. Raises UserError if there is no such run, or if the words differ.
     """
     checkpoint = read_checkpoint(out)
     config, source = checkpoint["config"], source or checkpoint["source"]
@@ -1144,7 +1147,7 @@ def draw_letters(model, vocab, path):
 
 class Diagnosis:
     """What lecture 4 measures: activations and gradients of the tanh layers at the beginning and at the end
-    of a run and, after every step, how far the weights moved."""
+    of a run (or of what --resume adds to it) and, after every step, how far the weights moved."""
 
     def __init__(self, model, training):
         if not any(isinstance(module, nn.Tanh) for module in model.modules()):
@@ -1186,7 +1189,7 @@ class Diagnosis:
         self.before = weights
 
     def finish(self, path):
-        """Measure for the last time, print the updates and draw everything."""
+        """Measure once more, print the updates and draw everything."""
         self.measure()
         self.look("at the end")
         for name, ratios in zip(self.before, zip(*self.ratios)):
@@ -1299,7 +1302,7 @@ class Run:
         pace = self.seconds / max(1, self.step)
         left = pace * (self.config.end - self.step)
         text = f"step {self.step:5}/{self.config.end}: {losses}{f', {1e3 * pace:.1f} ms a step' * (pace > 0)}"
-        return text + f", {left // 60:.0f}:{left % 60:02.0f} left" * (0 < left < math.inf)
+        return text + f", {left // 60:.0f}:{left % 60 // 1:02.0f} left" * (0 < left < math.inf)
 
     def save(self):
         """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv."""
@@ -1320,7 +1323,7 @@ class Run:
         """Draw the losses; give the model its best weights or, after Ctrl-C, raise KeyboardInterrupt."""
         draw_losses({self.config.type: self}, self.out / "loss.png")
         if self.stopped:
-            again = "" if self.facts["source"] else ", words=words"  # they came from no file
+            again = "" if self.facts["source"] else ", words=words"  # the words came from no file
             print(f"stopped after step {self.step}; everything is saved; to continue, add --resume to "
                   f"the command (in Python: makemore.resume({str(self.out)!r}{again}))")
             raise KeyboardInterrupt
@@ -1450,7 +1453,7 @@ def main(argv=None):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         execute(parse_arguments(argv))
-        print(end="", flush=True)
+        print(end="", flush=True)  # a closed pipe is noticed here, not at the exit
     except UserError as error:
         print(f"makemore: {error}", file=sys.stderr)
         return error.status

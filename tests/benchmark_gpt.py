@@ -30,7 +30,7 @@ import ledger
 
 from gpt import gpt
 
-LONG = ["--block-size", "2048", "--max-steps", "1500"]
+LONG = ["--block-size", "2048"]
 SETTINGS = {  # of runs with so many seconds of training; others: the defaults
     12: {"block_size": 256, "batch_size": 8},
     60: {},

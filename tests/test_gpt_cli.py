@@ -211,6 +211,15 @@ def test_finetuning_keeps_the_rows_of_known_characters_and_adds_new_ones():
     assert weights["embed.weight"][len(before["chars"]) :].std() > 0
 
 
+def test_the_same_command_with_resume_continues_a_finetuning():
+    train(out="base")
+    command = ["-i", "text.txt", "--init-from", "base", "--device", "cpu", "-b", "2", "--max-new-tokens", "5"]
+    assert not gpt.main([*command, "--max-steps", "2"])
+    assert not gpt.main([*command, "--max-steps", "4", "--resume"])
+    assert checkpoint()["progress"]["step"] == 4
+    assert [row[0] for row in checkpoint()["progress"]["log"]] == [0, 2, 4]
+
+
 def test_finetuning_refuses_sizes_that_the_other_run_does_not_have():
     train(out="base")
     config = gpt.configure("cpu", n_layer=2, block_size=16, max_steps=1)
@@ -367,6 +376,14 @@ def test_a_run_started_from_python_goes_on_with_its_text_given_again(capsys):
     assert gpt.resume("out/gpt", TEXT, max_steps=6, max_new_tokens=5).results["run"].step == 6
     with pytest.raises(gpt.UserError, match="is the total"):
         gpt.resume("out/gpt", TEXT, max_steps=5)
+
+
+def test_a_misspelt_option_is_refused_before_the_training():
+    train()
+    before = files()
+    with pytest.raises(TypeError, match="temprature"):
+        gpt.train(TEXT, gpt.configure("cpu", block_size=16, max_steps=3), device="cpu", temprature=0.8)
+    assert files() == before
 
 
 def test_a_run_is_resumed_from_another_folder(monkeypatch):

@@ -834,6 +834,12 @@ def test_the_seed_decides_the_run():
     assert not torch.equal(saved("a")["model"]["head.weight"], saved("c")["model"]["head.weight"])
 
 
+def test_a_misspelt_option_is_refused_before_the_training(tmp_path):
+    with pytest.raises(TypeError, match="temprature"):
+        mm.train(WORDS, mm.configure("ngram"), tmp_path / "out", device="cpu", temprature=0.8)
+    assert not (tmp_path / "out").exists()
+
+
 def test_duplicates_are_dropped_before_the_split_and_said(capsys):
     Path("twice.txt").write_text("\n".join(WORDS + WORDS[:7]))
     assert not mm.main(["-i", "twice.txt", "--type", "ngram"])
