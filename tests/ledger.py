@@ -25,8 +25,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = {"gpt": 300, "makemore": 1000}  # of the run without the edit
-TRIAL_STEPS = {"gpt": 20, "makemore": 200}  # to measure how long a step takes
-TRIALS = 2  # of each side, in turns
+TRIAL_STEPS = {"gpt": 10, "makemore": 100}  # to measure how long a step takes
+TRIALS = 5  # of each side, in turns
 FIRST_SEED = 3407
 
 
