@@ -51,7 +51,7 @@ class Both:
     def __init__(self, model):
         others = [p for name, p in model.named_parameters() if not name.startswith("blocks.")]
         self.parts = (Muon(list(model.blocks.parameters()), lr=0.0, weight_decay=0.0),
-                      torch.optim.Adam(others, betas=(0.8, 0.95), fused=True))
+                      torch.optim.Adam(others, betas=(0.9, 0.95), fused=True))
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
     def step(self):
@@ -125,8 +125,8 @@ LEDGER = [
     Edit("gpt", 'without "proj.weight", "down.weight"', "the blocks' last layers do not begin at zero", {
         'name.endswith(("proj.weight", "down.weight", "head.weight"))': 'name.endswith("head.weight")',
     }),
-    Edit("gpt", "Muon", "Muon for the blocks, as in makemore.py, peak rate 0.01", {
-        '"cpu":  (1500,    2, 0.003,': '"cpu":  (1500,    2, 0.01,',
+    Edit("gpt", "Muon", "Muon for the blocks, as in makemore.py, peak rate 0.005", {
+        '"cpu":  (1500,    2, 0.003,': '"cpu":  (1500,    2, 0.005,',
         "optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.95), fused=True)":
             "optimizer = Both(model)",
         "# Training\n": MUON,
