@@ -109,7 +109,7 @@ def finetuned():
         python data/prepare.py --plays                                      makes data/plays.txt
         python gpt/gpt.py -o out/scratch --max-steps 300                    without pretraining
         python gpt/gpt.py -i plays.txt -o out/plays --max-steps 800         pretraining
-        python gpt/gpt.py --init-from out/plays -o out/finetuned --max-steps 300 -l 0.002
+        python gpt/gpt.py --init-from out/plays -o out/finetuned --max-steps 300 -l 0.0005
 
     Run them, and this file, in the repository's root. On two cores the pretraining takes about four minutes,
     each of the others one or two.
