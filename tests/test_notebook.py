@@ -141,4 +141,4 @@ def test_main_returns_none_on_success_and_for_help(name, notebook):
 def test_main_returns_the_status_of_a_fault_instead_of_ending_the_kernel(notebook):
     shown = notebook["a wrong command"]
     assert (shown["error"], shown["echo"]) == (None, "2")
-    assert re.fullmatch("makemore: no checkpoint: [^\n]+\n", shown["errors"])
+    assert re.fullmatch("makemore: nowhere/model.pt does not exist[^\n]+\n", shown["errors"])
