@@ -51,7 +51,7 @@ class Both:
     def __init__(self, model):
         others = [p for name, p in model.named_parameters() if not name.startswith("blocks.")]
         self.parts = (Muon(list(model.blocks.parameters()), lr=0.0, weight_decay=0.0),
-                      torch.optim.Adam(others, betas=(0.9, 0.95), fused=True))
+                      torch.optim.Adam(others, betas=(0.8, 0.95), fused=True))
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
     def step(self):
@@ -61,6 +61,12 @@ class Both:
     def state_dict(self):
         return {}
 """
+WITHOUT_TENS = {
+    "torch.linspace(-0.6, 0,": "torch.linspace(-6, 0,",
+    "(10 * self.trust).sigmoid()": "self.trust.sigmoid()",
+    "torch.tensor(0.1)": "torch.tensor(1.0)",
+    "10 * self.weight * log_q": "self.weight * log_q",
+}
 LEDGER = [
     # gpt.py: each departure taken back.
     Edit("gpt", "(1)", "(1a) no counts as an input", {
@@ -116,21 +122,17 @@ LEDGER = [
         "return x + self.drop(self.down(F.relu(self.up(norm(x))).square()))":
             "a, b = self.up(norm(x)).chunk(2, dim=2)\n        return x + self.drop(self.down(F.silu(a) * b))",
     }),
-    Edit("gpt", "without the tens", "trusts and the counts' weight without the tens", {
-        "torch.linspace(-0.6, 0,": "torch.linspace(-6, 0,",
-        "(10 * self.trust).sigmoid()": "self.trust.sigmoid()",
-        "torch.tensor(0.1)": "torch.tensor(1.0)",
-        "10 * self.weight * log_q": "self.weight * log_q",
-    }),
+    Edit("gpt", "without the tens", "trusts and the counts' weight without the tens", WITHOUT_TENS, steps=300),
     Edit("gpt", 'without "proj.weight", "down.weight"', "the blocks' last layers do not begin at zero", {
         'name.endswith(("proj.weight", "down.weight", "head.weight"))': 'name.endswith("head.weight")',
     }),
-    Edit("gpt", "Muon", "Muon for the blocks, as in makemore.py, peak rate 0.005", {
-        '"cpu":  (1500,    2, 0.003,': '"cpu":  (1500,    2, 0.005,',
+    Edit("gpt", "Muon", "Muon for the blocks, as in makemore.py, and what suits it", {
+        '"cpu":  (1500,    2, 0.003,': '"cpu":  (1500,    2, 0.01,',
         "optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.95), fused=True)":
             "optimizer = Both(model)",
+        "std=2 / math.sqrt(p.size(1))": "std=0.5 / math.sqrt(p.size(1))",
         "# Training\n": MUON,
-    }),
+    } | WITHOUT_TENS),
     # makemore.py: lines to try.
     Edit("makemore", "a context of 4 in DEFAULTS", "a context of 4", {
         '"ngram":       (   1, None,   None,  None,     3,':
