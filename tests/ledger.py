@@ -122,7 +122,8 @@ LEDGER = [
         "return x + self.drop(self.down(F.relu(self.up(norm(x))).square()))":
             "a, b = self.up(norm(x)).chunk(2, dim=2)\n        return x + self.drop(self.down(F.silu(a) * b))",
     }),
-    Edit("gpt", "without the tens", "trusts and the counts' weight without the tens", WITHOUT_TENS, steps=300),
+    Edit("gpt", "without the tens", "trusts and the counts' weight without the tens", WITHOUT_TENS,
+         steps=300),
     Edit("gpt", 'without "proj.weight", "down.weight"', "the blocks' last layers do not begin at zero", {
         'name.endswith(("proj.weight", "down.weight", "head.weight"))': 'name.endswith("head.weight")',
     }),
