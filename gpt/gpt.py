@@ -411,7 +411,7 @@ class Copy(nn.Module):
     def __init__(self):
         super().__init__()
         # In a step, Adam moves every number by about the learning rate. These few have far to go, as has the
-        # weight of the counts, so a tenth of each is stored. Try: without the tens: +0.009.
+        # weight of the counts, so a tenth of each is stored. Try: without the tens: no difference.
         self.trust = nn.Parameter(torch.linspace(-0.6, 0, self.LONGEST + 1))  # by length
 
     def forward(self, log_probs, text):
@@ -572,7 +572,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
         weights = model.state_dict()
         for name, known in before["progress"]["best"].items():  # new characters keep their fresh weights
             weights[name][tuple(slice(n) for n in known.shape)] = known
-    # Try: Muon for the matrices of the blocks, as in makemore.py, with a rate of 0.01: -0.006.
+    # Try: Muon for the matrices of the blocks, as in makemore.py, with a rate of 0.01: no difference.
     optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.95), fused=True)
     bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     compiled = device.type == "cuda" and sys.platform == "linux"
