@@ -427,7 +427,7 @@ class Copy(nn.Module):
         length = length[:, rows - T :]  # of the match that ends at each earlier position, (B, T, S)
         longest = length.amax(dim=2, keepdim=True)
         best = ((length == longest) & (longest > 0)).to(log_probs.dtype)
-        following = F.one_hot(text.roll(-1, dims=1), V).to(log_probs.dtype)  # (B, S, V); never the last
+        following = F.one_hot(text.roll(-1, dims=1), V).to(log_probs.dtype)  # (B, S, V); the last is unused
         copied = best @ following / best.sum(2, keepdim=True).clamp(min=1)  # (B, T, V)
         trust = (10 * self.trust).sigmoid()[longest.long()] * (longest > 0)  # (B, T, 1)
         return torch.log((1 - trust) * log_probs.exp() + trust * copied + 1e-9)
@@ -445,7 +445,7 @@ class GPT(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.head = nn.Linear(C, V, bias=False)
-        self.weight = nn.Parameter(torch.tensor(0.1))  # of the counts in the output
+        self.weight = nn.Parameter(torch.tensor(0.1))  # a tenth of what the counts weigh in the output
         self.copy = Copy()
         # Try: without "proj.weight", "down.weight": +0.002.
         for name, p in self.named_parameters():
@@ -573,7 +573,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
         for name, known in before["progress"]["best"].items():  # new characters keep their fresh weights
             weights[name][tuple(slice(n) for n in known.shape)] = known
     # Try: Muon for the matrices of the blocks, as in makemore.py, with a rate of 0.01: no difference.
-    optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.95), fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.95), fused=True)  # the loop sets its rate
     bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     compiled = device.type == "cuda" and sys.platform == "linux"
     facts = {"chars": vocab.chars, "source": source, "digest": digest(text),

@@ -158,7 +158,7 @@ def configure(type="transformer", like=None, **values):
 
 
 def pick_device(name):
-    """`auto` means a CUDA GPU if there is one, or else the CPU; these models are too small for Apple's GPU.
+    """`auto` means a CUDA GPU if there is one, or else the CPU. Apple's GPU is used only if asked for.
 
     Raises UserError if the device cannot be used.
     """
@@ -743,6 +743,7 @@ MODELS = {
     "wavenet": WaveNet, "bow": BagOfWords, "rnn": RNN, "gru": GRU, "lstm": LSTM, "transformer": Transformer,
 }
 
+
 # ------------------------------------------------------------------------------------------------------------
 # Optimizers and the learning rate
 
@@ -1203,6 +1204,7 @@ class Diagnosis:
             ax.set(title=title)
             ax.legend(fontsize=8)
         save_figure(self.figure, path)
+
 
 # ------------------------------------------------------------------------------------------------------------
 # Machinery: what happens between two steps, files, checkpoints, the command line. You can stop reading here
