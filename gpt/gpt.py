@@ -94,7 +94,7 @@ SIZES = "n_layer", "n_head", "n_embd", "block_size"  # --init-from takes these o
 DEFAULT_TEXT = "tinyshakespeare.txt"
 DEFAULT_OUT = "out/gpt"
 FILES = "model.pt", "log.csv", "loss.png"
-FORMAT = "gpt 6"  # of model.pt
+FORMAT = "gpt 7"  # of model.pt
 CONTENT = "chars", "source", "digest", "counts", "threads", "processes", "progress", "model", "optimizer"
 VERSION = "1.0.0"
 
@@ -234,9 +234,8 @@ class Counts:
     "cab" is 2 * 9 + 0 * 3 + 1 = 19. Its context, "ca", is 19 // 3 = 6; its last two letters, "ab", 19 % 9.
 
     The tables for training are held out. A table that has counted the text to predict knows the answers, and
-    the model would learn to trust counts too much. So table k leaves out the k-th part of the text and serves
-    only windows that start there (the end of a few reaches into the next part). One more table counts the
-    whole text, for validation and sampling.
+    the model would learn to trust counts too much. So table k leaves out the k-th part of the text and
+    predicts only the letters of that part. One more table counts the whole text, for validation and sampling.
     """
 
     # Try: counts of 4 letters, LONGEST = 4: +0.071.
@@ -286,11 +285,11 @@ class Counts:
         return self.groups[last], self.counts[last]
 
     def log_probs(self, text, table=PARTS):
-        """log q (B, T, V) of what follows the last T letters of text (B, n + T); a table for each row."""
+        """log q (B, T, V) of what follows each of the last T letters of text (B, n + T), from `table` (B, T)."""
         V, n = self.V, self.n
         B, T = text.shape[0], text.shape[1] - n
         number = sum((text[:, i + 1 : i + 1 + T] * V ** (n - 1 - i) for i in range(n)), np.zeros((B, T), int))
-        table = np.broadcast_to(np.reshape(table, (-1, 1)), (B, T)).ravel() * V**n
+        table = np.broadcast_to(table, (B, T)).ravel() * V**n
         q = np.full((B * T, V), 1 / V, np.float32)  # a row for each position
         for length, (contexts, start, kinds, total, letter, count) in enumerate(self.levels):
             wanted = table + number.ravel() % V**length
@@ -410,9 +409,7 @@ class Copy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        # In a step, Adam moves every number by about the learning rate. These few have far to go, as has the
-        # weight of the counts, so a tenth of each is stored. Try: without the tens: no difference.
-        self.trust = nn.Parameter(torch.linspace(-0.6, 0, self.LONGEST + 1))  # by length
+        self.trust = nn.Parameter(torch.linspace(-6, 0, self.LONGEST + 1))  # by length, before the sigmoid
 
     def forward(self, log_probs, text):
         """Mix log_probs (B, T, V), for the last T positions of text (B, S), with the copies found in text."""
@@ -429,7 +426,7 @@ class Copy(nn.Module):
         best = ((length == longest) & (longest > 0)).to(log_probs.dtype)
         following = F.one_hot(text.roll(-1, dims=1), V).to(log_probs.dtype)  # (B, S, V); the last is unused
         copied = best @ following / best.sum(2, keepdim=True).clamp(min=1)  # (B, T, V)
-        trust = (10 * self.trust).sigmoid()[longest.long()] * (longest > 0)  # (B, T, 1)
+        trust = self.trust.sigmoid()[longest.long()] * (longest > 0)  # (B, T, 1)
         return torch.log((1 - trust) * log_probs.exp() + trust * copied + 1e-9)
 
 
@@ -445,7 +442,7 @@ class GPT(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.head = nn.Linear(C, V, bias=False)
-        self.weight = nn.Parameter(torch.tensor(0.1))  # a tenth of what the counts weigh in the output
+        self.weight = nn.Parameter(torch.tensor(1.0))  # of the counts in the output
         self.copy = Copy()
         # Try: without "proj.weight", "down.weight": +0.002.
         for name, p in self.named_parameters():
@@ -467,7 +464,7 @@ class GPT(nn.Module):
         x = self.drop(self.embed(idx) + self.from_counts(log_q.exp()) * math.sqrt(log_q.size(2)))  # (B, T, C)
         for block in self.blocks:
             x = block(x, start, cache)
-        logits = self.head(norm(x)).float() + 10 * self.weight * log_q  # (B, T, V)
+        logits = self.head(norm(x)).float() + self.weight * log_q  # (B, T, V)
         return self.copy(logits.log_softmax(dim=2), text)
 
 
@@ -493,11 +490,12 @@ def set_learning_rate(optimizer, step, config):
 def windows(tokens, starts, block_size, counts, held_out=False):
     """Windows at `starts`: inputs x (B, T), targets y one position later, what counts predict (B, T, V).
 
-    The counts look at the letters before a window too. `held_out`: take the table that leaves the start out.
+    The counts look at the letters before a window too. `held_out`: a target's table leaves the target out.
     """
     positions = starts[:, None] + np.arange(-counts.n, block_size + 1)
     text = np.where(positions < 0, 0, tokens[positions]).astype(np.int64)  # 0 before the text begins
-    log_q = counts.log_probs(text[:, :-1], counts.table_without(starts) if held_out else counts.PARTS)
+    table = counts.table_without(positions[:, counts.n + 1 :]) if held_out else counts.PARTS
+    log_q = counts.log_probs(text[:, :-1], table)
     taken = torch.from_numpy(text[:, counts.n :])
     return taken[:, :-1], taken[:, 1:], log_q
 

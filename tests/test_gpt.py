@@ -153,7 +153,7 @@ def test_the_copying_head_mixes_in_what_followed_the_longest_match_in_the_window
     for row in range(2):
         for t in range(40):
             length, followed = copied_by_hand(text[row].tolist(), t, 3)
-            trust = (10 * copy.trust[length]).sigmoid().item() if length else 0.0
+            trust = copy.trust[length].sigmoid().item() if length else 0.0
             expected = (1 - trust) * log_probs[row, t].exp().numpy() + trust * followed
             assert mixed[row, t].exp().tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     torch.testing.assert_close(copy(log_probs[:, -1:], text), mixed[:, -1:])
@@ -199,6 +199,18 @@ def test_the_counts_used_in_training_have_not_seen_the_part_that_they_predict():
     assert counts.log_probs(context, table)[0, 0, 3] < counts.log_probs(context)[0, 0, 3] - 1
     parts = counts.table_without(np.arange(3200))
     assert sorted(np.bincount(parts).tolist()) == [400] * 8
+
+
+def test_every_target_of_a_training_window_is_predicted_by_counts_that_left_it_out():
+    tokens = np.random.default_rng(0).integers(7, size=640)  # 32 pieces of 20
+    counts = gpt.Counts.count(tokens, 7)
+    _, _, log_q = gpt.windows(tokens, np.array([33, 100]), 16, counts, held_out=True)  # from one to the next
+    for row, start in enumerate((33, 100)):
+        for t in range(16):
+            target = start + t + 1
+            table = target // 20 % 8
+            expected = counts.log_probs(tokens[None, target - counts.n - 1 : target], table)[0, 0]
+            torch.testing.assert_close(log_q[row, t], expected)
 
 
 def test_counts_read_from_a_checkpoint_answer_as_before():
