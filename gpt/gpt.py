@@ -72,9 +72,6 @@ class Config:
     def end(self):  # the last step
         return math.inf if self.max_steps == -1 else self.max_steps
 
-    @property
-    def eval_interval(self):  # steps from one evaluation to the next
-        return max(100, self.max_steps // 10)
 
 
 # Try: a batch of 4 with a context of 512: +0.009. Try: 4 heads: no difference. (In the validation loss.)
@@ -117,6 +114,13 @@ def check_limits(values):
         value = values.get(name)
         if value is not None and not low <= value <= high and (name, value) != ("max_steps", -1):
             raise UserError(f"{flag(name)} must be from {low} to {high}, not {value}")
+
+
+def check_same(values, config):
+    """Raises UserError if a flag contradicts the settings of an earlier run."""
+    for name, value in values.items():
+        if value != (known := getattr(config, name)):
+            raise UserError(f"{flag(name)} {value} contradicts the run in the folder, which has {known}")
 
 
 def configure(device="cpu", **values):
@@ -171,6 +175,17 @@ def read_file(name):
     if "\0" in text or not text.strip():
         raise UserError(f"{name} is {'a binary file' if text.strip() else 'empty or blank'}")
     return text
+
+
+def write_file(path, content):
+    """Replace a file: if the program is killed, the old file or the new one is there, never half of one."""
+    temporary = Path(f"{path}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror}", status=1) from None
 
 
 def digest(text):
@@ -285,7 +300,7 @@ class Counts:
         return self.groups[last], self.counts[last]
 
     def log_probs(self, text, table=PARTS):
-        """log q (B, T, V) of what follows each of the last T letters of text (B, n + T), from `table` (B, T)."""
+        """log q (B, T, V) of what follows each of the last T letters of text (B, n + T); tables (B, T)."""
         V, n = self.V, self.n
         B, T = text.shape[0], text.shape[1] - n
         number = sum((text[:, i + 1 : i + 1 + T] * V ** (n - 1 - i) for i in range(n)), np.zeros((B, T), int))
@@ -487,6 +502,25 @@ def set_learning_rate(optimizer, step, config):
 # Training
 
 
+class Team:
+    """The processes of a data-parallel run, started by torchrun; without torchrun, a team of one."""
+
+    def __init__(self, device):
+        self.rank, self.size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self.device = device
+        if self.size > 1 and not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            atexit.register(torch.distributed.destroy_process_group)
+
+    def sum(self, *values):
+        """The sum of each value over all processes."""
+        if self.size == 1:
+            return values
+        totals = torch.tensor(values, dtype=torch.float32, device=self.device)
+        torch.distributed.all_reduce(totals)
+        return totals.tolist()
+
+
 def windows(tokens, starts, block_size, counts, held_out=False):
     """Windows at `starts`: inputs x (B, T), targets y one position later, what counts predict (B, T, V).
 
@@ -524,6 +558,10 @@ def loss_of(logits, y, reduction="mean"):
     """
     losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=-1, reduction=reduction)
     return losses.view(y.shape) if reduction == "none" else losses
+
+
+def device_of(model):
+    return next(iter(model.state_dict().values())).device
 
 
 @torch.no_grad()
@@ -577,9 +615,13 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     facts = {"chars": vocab.chars, "source": source, "digest": digest(text),
              "counts": [torch.from_numpy(array) for array in model.counts.whole()]}
     run = Run(out, config, model, vocab, optimizer, data["validation"], sampling, facts, checkpoint, team)
-    run.describe(f"{Path(source).name or 'a text'}, {len(text):,} characters ({len(data['training']):,} for "
-                 f"training), {len(vocab)} different: {vocab}",
-                 f"{'bfloat16' if bfloat16 else 'float32'}{', compiled' * compiled}")
+    size = sum(p.numel() for p in model.parameters())
+    print(f"device: {device}, {torch.get_num_threads()} threads, {'bfloat16' if bfloat16 else 'float32'}"
+          + ", compiled" * compiled + f", {team.size} processes" * (team.size > 1))
+    print(f"data: {Path(source).name or 'a text'}, {len(text):,} characters ({len(data['training']):,} for "
+          f"training), {len(vocab)} different: {vocab}")
+    print(f"model: {size:,} parameters; a uniform guess has a loss of {math.log(len(vocab)):.4f}")
+    print("settings:", ", ".join(f"{name} {value}" for name, value in vars(config).items()))
     if Path(source) in (HERE / DEFAULT_TEXT, HERE.parent / "data" / DEFAULT_TEXT):
         print("this text is not nanoGPT's edition: do not compare losses with its 1.4697")
     parallel = torch.compile(model) if compiled else model  # it shares the weights
@@ -618,8 +660,7 @@ class Result(typing.NamedTuple):
     results: dict
 
     def __repr__(self):  # one line in a notebook
-        loss, seconds = self.results["validation"][0], self.results["seconds"]
-        return f"<{type(self.model).__name__}: validation {loss:.4f} after {seconds:.0f} s>"
+        return f"<{type(self.model).__name__}: validation {self.results['validation'][0]:.4f}>"
 
 
 def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
@@ -721,27 +762,8 @@ def draw_losses(losses, log, path):
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Machinery: processes, what happens between two steps, files, checkpoints, the command line. You can stop
-# reading here and still understand the model. makemore.py has the same machinery, for one process.
-
-
-class Team:
-    """The processes of a data-parallel run, started by torchrun; without torchrun, a team of one."""
-
-    def __init__(self, device):
-        self.rank, self.size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        self.device = device
-        if self.size > 1 and not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-            atexit.register(torch.distributed.destroy_process_group)
-
-    def sum(self, *values):
-        """The sum of each value over all processes."""
-        if self.size == 1:
-            return values
-        totals = torch.tensor(values, dtype=torch.float32, device=self.device)
-        torch.distributed.all_reduce(totals)
-        return totals.tolist()
+# Machinery: what happens between two steps, files, checkpoints, the command line. You can stop reading here
+# and still understand the model. makemore.py has the same machinery, for one process.
 
 
 class Run:
@@ -770,18 +792,10 @@ class Run:
         if config.end < self.step:
             raise UserError(f"--max-steps {config.end} is the total, but the run is at step {self.step}")
 
-    def describe(self, data, precision):
-        """Print what is about to be trained, and on what."""
-        print(f"device: {device_of(self.model)}, {torch.get_num_threads()} threads, {precision}"
-              + f", {self.team.size} processes" * (self.team.size > 1) + f"\ndata: {data}")
-        size, uniform = sum(p.numel() for p in self.model.parameters()), math.log(self.config.vocab_size)
-        print(f"model: {size:,} parameters; a uniform guess has a loss of {uniform:.4f}")
-        print("settings:", ", ".join(f"{name} {value}" for name, value in vars(self.config).items()))
+    def __enter__(self):
         if self.log:
             print(f"resuming at step {self.step}")
-
-    def __enter__(self):
-        if not self.log and self.team.rank == 0:
+        elif self.team.rank == 0:
             prepare_folder(self.out)
         with contextlib.suppress(ValueError):  # Python allows signal handlers only in the main thread
             self.handler = signal.signal(signal.SIGINT, self.on_ctrl_c)
@@ -797,12 +811,13 @@ class Run:
     def __iter__(self):
         self.model.train()
         while True:
-            if self.step % self.config.eval_interval == 0 or self.step == self.config.end:
+            due = self.step % max(100, self.config.max_steps // 10) == 0 or self.step == self.config.end
+            if due and not (self.log and self.log[-1][0] == self.step):  # else done before the resume
                 self.look()
             if self.stopped or self.step == self.config.end:
                 return
-            seed = (self.config.seed * 1_000_003 + self.step) * self.team.size + self.team.rank
-            torch.manual_seed(seed)  # for dropout; no random state needs storing
+            # For dropout. No random state needs storing.
+            torch.manual_seed((self.config.seed * 1_000_003 + self.step) * self.team.size + self.team.rank)
             start = time.perf_counter()
             yield self.step
             self.seconds += time.perf_counter() - start
@@ -812,13 +827,11 @@ class Run:
             if self.stopped or time.monotonic() - self.saved > 15:
                 self.save()
             if sys.stdout and sys.stdout.isatty() and time.monotonic() - self.shown > 0.2:  # the live line
-                print(f"{self.status(f'batch {self.losses[-1]:.4f}'):79}", end="\r", flush=True)
+                self.report(f"batch {self.losses[-1]:.4f}", end="\r")
                 self.shown = time.monotonic()
 
     def look(self):
         """Evaluate, keep the best weights, save, report; every fourth time, print a sample too."""
-        if self.log and self.log[-1][0] == self.step:
-            return  # this step was evaluated before the resume
         validation, _ = evaluate(self.model, self.validation, characters=24_576)
         batches = self.losses[self.log[-1][0] :] if self.log else []  # since the last evaluation
         training = sum(batches) / len(batches) if batches else math.nan
@@ -827,18 +840,18 @@ class Run:
             self.best_step, self.best_loss = self.step, validation
             self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
         self.save()
-        of_batches = f", batches {training:.4f}" * bool(batches)
-        print(self.status(f"validation {validation:.4f}{of_batches}"), flush=True)
-        if self.step % (4 * self.config.eval_interval) == 0 and self.step not in (0, self.config.end):
+        self.report(f"validation {validation:.4f}" + f", batches {training:.4f}" * bool(batches))
+        if len(self.log) % 4 == 1 and self.step not in (0, self.config.end):
             short = {"num_samples": 1, "max_new_tokens": 200, "seed": self.step}
             print_texts(self.model, self.vocab, **self.sampling | short)
 
-    def status(self, losses):
-        """A line of progress: the step, losses, the time a step takes, the time left."""
+    def report(self, losses, end="\n"):
+        """Print a line of progress: the step, losses, the time a step takes, the time left."""
         pace = self.seconds / max(1, self.step)
         left = pace * (self.config.end - self.step)
         text = f"step {self.step:5}/{self.config.end}: {losses}{f', {1e3 * pace:.1f} ms a step' * (pace > 0)}"
-        return text + f", {left // 60:.0f}:{left % 60 // 1:02.0f} left" * (0 < left < math.inf)
+        text += f", {left // 60:.0f}:{left % 60 // 1:02.0f} left" * (0 < left < math.inf)
+        print(f"{text:79}" if end == "\r" else text, end=end, flush=True)
 
     def save(self):
         """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv."""
@@ -862,27 +875,11 @@ class Run:
         if self.team.rank == 0:
             draw_losses(self.losses, self.log, self.out / "loss.png")
         if self.stopped or self.pressed:
-            again = "" if self.facts["source"] else ", text=text"  # it came from no file
             print(f"stopped after step {self.step}; everything is saved; to continue, add --resume to "
-                  f"the command (in Python: gpt.resume({str(self.out)!r}{again}))")
+                  f"the command (in Python: gpt.resume({str(self.out)!r}))")
             raise KeyboardInterrupt
         self.model.load_state_dict(self.best)
         self.model.eval()
-
-
-def device_of(model):
-    return next(iter(model.state_dict().values())).device
-
-
-def write_file(path, content):
-    """Replace a file: if the program is killed, the old file or the new one is there, never half of one."""
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror}", status=1) from None
 
 
 def prepare_folder(out):
@@ -911,13 +908,6 @@ def read_checkpoint(out):
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         problem = "is damaged, or not a checkpoint"
     raise UserError(f"{path} {problem}")
-
-
-def check_same(values, config):
-    """Raises UserError if a flag contradicts the settings of an earlier run."""
-    for name, value in values.items():
-        if value != (known := getattr(config, name)):
-            raise UserError(f"{flag(name)} {value} contradicts the run in the folder, which has {known}")
 
 
 class Parser(argparse.ArgumentParser):
@@ -958,15 +948,13 @@ def execute(args):
         options |= {name: settings.pop(name) for name in own & settings.keys()}
         check_same(settings, read_checkpoint(args.work_dir)["config"])
     if args.sample_only:
-        print_texts(*load(args.work_dir, pick_device(args.device)), **options)
-        return
+        return print_texts(*load(args.work_dir, pick_device(args.device)), **options)
     text, options = None, {"device": args.device, **options}
     if args.input_file or not args.resume:
         name = args.input_file or DEFAULT_TEXT
         text, options["source"] = read_file(name), str(find_file(name).resolve())
     if args.resume:
-        resume(args.work_dir, text, **options)
-        return
+        return resume(args.work_dir, text, **options)
     if args.init_from:
         options["init_from"], known = args.init_from, vars(read_checkpoint(args.init_from)["config"])
         settings = {name: known[name] for name in SIZES} | settings

@@ -29,6 +29,7 @@ import argparse
 import contextlib
 import copy
 import dataclasses
+import functools
 import hashlib
 import io
 import itertools
@@ -78,15 +79,12 @@ class Config:
     def end(self):  # the last step
         return math.inf if self.max_steps == -1 else self.max_steps
 
-    @property
-    def eval_interval(self):  # steps from one evaluation to the next
-        return max(100, self.max_steps // 20)
 
 
 DEFAULTS = {  # None: the type does not use it. block 0: as long as the longest word and its end.
     #              steps batch    rate  decay  block  layers  heads  embd embd2  dropout
     "ngram":       (   1, None,   None,  None,     3,   None,  None, None, None, None),
-    "bigram":      (3000,  128,   1e-2,  1e-2,     1,   None,  None, None, None, None),
+    "bigram":      (3000,  128,   1e-2,  1e-2,  None,   None,  None, None, None, None),
     "mlp":         (8000,  128,   1e-2,  1e-2,     3,   None,  None,   10,  200, None),
     "batchnorm":   (3000,  128,   3e-3,  1e-2,     8,      3,  None,   16,  128, None),
     "ninja":       (3000,  128,   3e-3,  1e-2,     8,      3,  None,   16,  128, None),
@@ -107,7 +105,7 @@ MAX_LENGTH = 64  # characters; longer words are left out, and a sample is cut th
 DEFAULT_WORDS = "names.txt"
 DEFAULT_OUT = "out/makemore"
 FILES = "model.pt", "log.csv", "loss.png", "losses.png", "pairs.png", "letters.png", "diagnose.png"
-FORMAT = "makemore 3"  # of model.pt
+FORMAT = "makemore 4"  # of model.pt
 CONTENT = "chars", "source", "digest", "threads", "progress", "model", "optimizers"
 VERSION = "1.0.0"
 
@@ -132,6 +130,13 @@ def check_limits(values):
             raise UserError(f"{flag(name)} must be from {low} to {high}, not {value}")
 
 
+def check_same(values, config):
+    """Raises UserError if a flag contradicts the settings of an earlier run. (None: not used by the type.)"""
+    for name, value in values.items():
+        if (known := getattr(config, name)) not in (None, value):
+            raise UserError(f"{flag(name)} {value} contradicts the run in the folder, which has {known}")
+
+
 def configure(type="transformer", like=None, **values):
     """The Config of a type, e.g. `configure("mlp", n_embd=16, max_steps=1000)`.
 
@@ -152,8 +157,6 @@ def configure(type="transformer", like=None, **values):
         raise UserError(f"--n-embd {config.n_embd} does not divide into {config.n_head} heads")
     if type == "wavenet" and (n < 2 or n & (n - 1)):
         raise UserError(f"--block-size must be a power of two for wavenet (2, 4, 8, 16, ...), not {n}")
-    if type == "bigram" and n != 1:
-        raise UserError(f"a bigram sees one letter: --block-size must be 1, not {n} (for more, --type ngram)")
     return config
 
 
@@ -195,6 +198,17 @@ def read_file(name):
     if "\0" in text or not text.strip():
         raise UserError(f"{name} is {'a binary file' if text.strip() else 'empty or blank'}")
     return text
+
+
+def write_file(path, content):
+    """Replace a file: if the program is killed, the old file or the new one is there, never half of one."""
+    temporary = Path(f"{path}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror}", status=1) from None
 
 
 def read_words(name):
@@ -254,7 +268,6 @@ class Words:
         boundaries = (tokens == 0).nonzero()[:, 0]
         self.starts, self.lengths = boundaries[:-1], boundaries.diff()  # length: letters and the end
         self.tokens = F.pad(tokens, (0, int(self.lengths.max())))  # so that no batch reads past the end
-        self.epoch = None  # which epoch `self.batches` holds
 
     def __len__(self):
         return len(self.words)
@@ -275,18 +288,19 @@ class Words:
         little padding: an epoch of names.txt takes 174,000 positions instead of 280,000 (batches of 128).
         """
         batch_size = min(batch_size, len(self))
-        per_epoch = len(self) // batch_size
-        epoch, i = divmod(step, per_epoch)
-        key = (epoch, batch_size, seed, by_length)
-        if self.epoch != key:
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-            order = torch.randperm(len(self), generator=generator)[: per_epoch * batch_size]
-            if by_length:
-                lengths, groups = self.lengths.cpu(), order.split(40 * batch_size)
-                order = torch.cat([group[lengths[group].argsort(stable=True)] for group in groups])
-            shuffled = torch.randperm(per_epoch, generator=generator)
-            self.epoch, self.batches = key, order.view(per_epoch, batch_size)[shuffled]
-        return self.batch(self.batches[i])
+        epoch, i = divmod(step, len(self) // batch_size)
+        return self.batch(epoch_batches(self, epoch, batch_size, seed, by_length)[i])
+
+
+@functools.lru_cache(maxsize=1)
+def epoch_batches(data, epoch, batch_size, seed, by_length):
+    """The words of every batch of an epoch: indices, (number of batches, batch_size)."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(len(data), generator=generator)[: len(data) // batch_size * batch_size]
+    if by_length:
+        lengths, groups = data.lengths.cpu(), order.split(40 * batch_size)
+        order = torch.cat([group[lengths[group].argsort(stable=True)] for group in groups])
+    return order.view(-1, batch_size)[torch.randperm(len(order) // batch_size, generator=generator)]
 
 
 def split(words):
@@ -310,9 +324,7 @@ def fit_to_data(config, words, vocab):
 
 def is_real(x):
     """(B, T) bool: False at padding, which is any 0 after the first position."""
-    real = x != 0
-    real[:, 0] = True
-    return real
+    return F.pad(x[:, 1:] != 0, (1, 0), value=True)
 
 
 def contexts(x, n):
@@ -363,9 +375,8 @@ class NGram(nn.Module):
         letters = torch.arange(self.vocab_size, device=x.device)
         numbers = self.first_number(x)[..., None] + letters  # (B, T, V)
         index = torch.searchsorted(self.groups, numbers).clamp(max=len(self.groups) - 1)
-        counts = self.counts[index].where(self.groups[index] == numbers, 0)
-        total = counts.sum(2, keepdim=True)  # how often the n letters occur
-        return (counts + self.alpha).log() - (total + self.alpha * self.vocab_size).log()
+        counts = self.counts[index].where(self.groups[index] == numbers, 0) + self.alpha
+        return (counts / counts.sum(2, keepdim=True)).log()
 
     def load_state_dict(self, state):
         for name, value in state.items():  # the sizes of these tables depend on the data
@@ -443,8 +454,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, x, real=None):
         """x (..., C) -> (..., C); `real` (...) marks rows that are not padding, the only ones counted."""
-        normalized, _ = self.normalize(x, real)
-        return normalized * self.gain + self.bias
+        return self.normalize(x, real)[0] * self.gain + self.bias
 
     def normalize(self, x, real=None):
         """x (..., C) with mean 0 and variance 1, and the scale (C,) that it was multiplied by."""
@@ -490,7 +500,7 @@ class BatchNormMLP(nn.Module):
 class Ninja(BatchNormMLP):
     """BatchNormMLP trained without autograd: every derivative written by hand (lecture 5, "backprop ninja").
 
-    `compare_gradients` says how far each of them is from autograd's.
+    README compares each of them with autograd's.
     """
 
     @torch.no_grad()
@@ -498,53 +508,35 @@ class Ninja(BatchNormMLP):
         """The loss of a batch; sets every parameter's `.grad`. `dx` stands for d loss / dx."""
         real = y >= 0
         letters, target = contexts(x, self.context)[real], y[real]  # (N, n), (N,)
-        inputs, normalized, scales = [self.embed(letters).flatten(1)], [], []  # one per layer
+        h, layers = self.embed(letters).flatten(1), []
         for linear, norm in zip(self.linears, self.norms):
-            n, scale = norm.normalize(linear(inputs[-1]))
-            normalized.append(n)  # (N, n_embd2)
-            scales.append(scale)  # (n_embd2,)
-            inputs.append(torch.tanh(n * norm.gain + norm.bias))
-        log_probs = self.head(inputs[-1]).log_softmax(1)  # (N, V)
-        rows = torch.arange(len(target), device=x.device)
-        loss = -log_probs[rows, target].mean()
+            n, scale = norm.normalize(linear(h))  # (N, n_embd2), (n_embd2,)
+            out = torch.tanh(n * norm.gain + norm.bias)
+            layers.append((linear, norm, h, n, scale, out))
+            h = out
+        log_probs = self.head(h).log_softmax(1)  # (N, V)
+        loss = -log_probs.gather(1, target[:, None]).mean()
 
         # Cross-entropy: the probabilities, minus 1 at the target, divided by the number of rows.
-        dlogits = log_probs.exp()
-        dlogits[rows, target] -= 1
-        dlogits /= len(target)
+        dlogits = (log_probs.exp() - F.one_hot(target, log_probs.shape[1])) / len(target)
         # Linear, out = h @ W.T + b: the shapes leave only one way to write it.
-        self.head.weight.grad = dlogits.T @ inputs[-1]
+        self.head.weight.grad = dlogits.T @ h
         self.head.bias.grad = dlogits.sum(0)
         dh = dlogits @ self.head.weight
-        for i in reversed(range(len(self.linears))):
-            linear, norm, n = self.linears[i], self.norms[i], normalized[i]
+        for linear, norm, h, n, scale, out in reversed(layers):
             # Tanh: 1 - tanh^2.
-            dnorm = dh * (1 - inputs[i + 1] ** 2)
+            dnorm = dh * (1 - out**2)
             norm.gain.grad = (dnorm * n).sum(0)
             norm.bias.grad = dnorm.sum(0)
             # Batch norm: every row changes the mean and the variance, and through them all other rows.
             dn = dnorm * norm.gain
-            dz = scales[i] * (dn - dn.mean(0) - n * (dn * n).mean(0))
-            linear.weight.grad = dz.T @ inputs[i]
+            dz = scale * (dn - dn.mean(0) - n * (dn * n).mean(0))
+            linear.weight.grad = dz.T @ h
             dh = dz @ linear.weight
         # Embedding: a letter that occurs several times gets the sum of its derivatives.
         dvectors = dh.view(-1, self.embed.weight.shape[1])  # (N * n, n_embd)
         self.embed.weight.grad = torch.zeros_like(self.embed.weight).index_add(0, letters.flatten(), dvectors)
         return loss
-
-
-def compare_gradients(model, batch):
-    """{parameter: the largest difference between its gradient by hand and autograd's}, for a Ninja.
-
-    `batch` is (x, y) from `Words.batch`. The running statistics move as in two training steps.
-    """
-    x, y = batch
-    model.train()
-    model.forward_backward(x, y)
-    by_hand = {name: p.grad for name, p in model.named_parameters()}
-    model.zero_grad()
-    loss_of(model(x), y).backward()
-    return {name: (by_hand[name] - p.grad).abs().max().item() for name, p in model.named_parameters()}
 
 
 class WaveNet(nn.Module):
@@ -606,8 +598,7 @@ class BagOfWords(nn.Module):
         t = torch.arange(x.shape[1], device=x.device)
         h = self.embed(x) + self.position(t)  # (B, T, n_embd)  Try: no position: -0.013.
         h = h + h.cumsum(1) / (t + 1)[:, None]
-        h = h + self.mlp(h)
-        return self.head(h)  # (B, T, V)
+        return self.head(h + self.mlp(h))  # (B, T, V)
 
 
 class RNN(nn.Module):
@@ -766,8 +757,7 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
                 momentum.lerp_(p.grad, 0.05)
-                update = p.grad.lerp(momentum, 0.95)  # Nesterov: look ahead
-                shapes.setdefault(p.shape, []).append((p, update))
+                shapes.setdefault(p.shape, []).append((p, p.grad.lerp(momentum, 0.95)))  # Nesterov
             for shape, pairs in shapes.items():
                 updates = orthogonalize(torch.stack([update for _, update in pairs]))
                 for (p, _), update in zip(pairs, updates):
@@ -796,18 +786,14 @@ def make_optimizers(model, config):
 
     Weight decay applies to matrices, embeddings among them, but not to gains and biases.
     """
-    matrices = {name: p for name, p in model.named_parameters() if p.dim() == 2}
-    blocks = [p for name, p in matrices.items() if name.startswith("blocks.")]
-    others = [p for name, p in matrices.items() if not name.startswith("blocks.")]
+    matrices = [(name, p) for name, p in model.named_parameters() if p.dim() == 2]
+    blocks = [p for name, p in matrices if name.startswith("blocks.")]
+    others = [p for name, p in matrices if not name.startswith("blocks.")]
     vectors = [p for p in model.parameters() if p.dim() != 2]
-    rate, decay = config.learning_rate, config.weight_decay
-    optimizers = []
-    if others or vectors:
-        groups = [{"params": others, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
-        optimizers.append(torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=True))
-    if blocks:
-        optimizers.append(Muon(blocks, lr=rate, weight_decay=decay))
-    return optimizers
+    decay = config.weight_decay
+    groups = [{"params": others, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), fused=True),  # the loop sets the rate
+            Muon([{"params": blocks}], lr=0.0, weight_decay=decay)]
 
 
 def schedule(step, config):
@@ -830,6 +816,10 @@ def loss_of(logits, y, reduction="mean"):
     """Cross-entropy of logits (B, T, V) and targets y (B, T): nats per character, padding (-1) left out."""
     losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=-1, reduction=reduction)
     return losses.view(y.shape) if reduction == "none" else losses
+
+
+def device_of(model):
+    return next(iter(model.state_dict().values())).device
 
 
 @torch.no_grad()
@@ -874,11 +864,9 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     """
     # Prepare the data, the model, its optimizers and the run.
     check_limits(sampling)
-    given, words, device = words, clean(words), pick_device(device)
-    if len(words) < len(given):
-        long = sum(len(word) > MAX_LENGTH for word in given)
-        print(f"left out: {len(given) - len(words) - long:,} duplicates, "
-              f"{long:,} words of more than {MAX_LENGTH} characters")
+    given, words, device = len(words), clean(words), pick_device(device)
+    if len(words) < given:
+        print(f"left out: {given - len(words):,} duplicates and words of more than {MAX_LENGTH} characters")
     vocab = Vocab("".join(words))
     data = {name: Words(part, vocab, device) for name, part in split(words).items()}
     config = fit_to_data(config, words, vocab)
@@ -887,10 +875,14 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     generate(model, vocab, **sampling | {"num_samples": 1})  # refuse bad options now, not at the end
     optimizers = make_optimizers(model, config)
     facts = {"chars": vocab.chars, "source": source, "digest": digest(words)}
-    diagnosis = Diagnosis(model, data["training"]) if diagnose else None
-    run = Run(out, config, model, vocab, optimizers, data, sampling, facts, checkpoint, diagnosis)
-    parts = ", ".join(f"{len(part):,} {name}" for name, part in data.items())
-    run.describe(f"{Path(source).name or 'words'}, {len(words):,} words ({parts}), characters: {vocab}")
+    run = Run(out, config, model, vocab, optimizers, data, sampling, facts, checkpoint)
+    size, parts = sum(p.numel() for p in model.parameters()), [f"{len(data[name]):,} {name}" for name in data]
+    print(f"device: {device}, {torch.get_num_threads()} threads")
+    print(f"data: {Path(source).name or 'words'}, {len(words):,} words ({', '.join(parts)}), letters {vocab}")
+    print(f"model: {size:,} parameters; a uniform guess has a loss of {math.log(len(vocab)):.4f}")
+    print("settings:", ", ".join(f"{k} {v}" for k, v in vars(config).items() if v is not None))
+    if diagnose:
+        run.diagnosis = Diagnosis(model, data["training"])
 
     # The loop. Run does everything that happens between two steps, from evaluation to Ctrl-C.
     by_length = not any(isinstance(module, BatchNorm) for module in model.modules())  # needs batches alike
@@ -924,7 +916,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     if isinstance(getattr(model, "embed", None), nn.Embedding):
         draw_letters(model, vocab, Path(out) / "letters.png")
     print(f"in {out}: {', '.join(name for name in FILES if (Path(out) / name).exists())}")
-    results |= {"parameters": size_of(model), "seconds": run.seconds, "run": run, "samples": names}
+    results |= {"parameters": size, "seconds": run.seconds, "run": run, "samples": names}
     return Result(model, vocab, results)
 
 
@@ -937,9 +929,7 @@ class Result(typing.NamedTuple):
     results: dict
 
     def __repr__(self):  # one line in a notebook
-        parts = "training", "validation", "test"
-        losses = ", ".join(f"{name} {self.results[name][0]:.4f}" for name in parts)
-        return f"<{type(self.model).__name__}: {losses} after {self.results['seconds']:.0f} s>"
+        return f"<{type(self.model).__name__}: test {self.results['test'][0]:.4f}>"
 
 
 def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options):
@@ -956,31 +946,22 @@ def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options)
     words = read_words(source) if words is None else words
     if digest(clean(words)) != checkpoint["digest"]:
         raise UserError(f"{source or 'this list'} does not have the words of the run in {out}")
-    if max_steps and config.type != "ngram":  # which takes one step
-        config = dataclasses.replace(config, max_steps=max_steps)
+    config = dataclasses.replace(config, max_steps=max_steps or config.max_steps)
     return train(words, config, out, source=source, checkpoint=checkpoint, **options)
 
 
 def train_all(words, out, values, options):
     """Train every type for the same number of steps, each in a folder; then print a table, draw a picture."""
-    values = {"max_steps": 2000} | values
-    if values["max_steps"] == -1:
-        raise UserError("--type all must end, so --max-steps cannot be -1")
-    if options.pop("diagnose"):
-        raise UserError("--diagnose works with one type only, such as --type batchnorm")
-    configs, results = [], {}
-    for name in DEFAULTS:
-        fixed = {"block_size"} if configure(name).block_size in (0, 1) else set()
-        configs.append(configure(name, **{key: values[key] for key in values.keys() - fixed}))
-    prepare_folder(Path(out))
+    configs = [configure(name, **{"max_steps": 2000} | values) for name in DEFAULTS]
+    results = {}
     for config in configs:
         print(f"\n== {config.type} ==")
-        _, _, results[config.type] = train(words, config, Path(out) / config.type, **options)
+        results[config.type] = train(words, config, Path(out) / config.type, **options).results
     print(f"\n{'type':12} {'parameters':>10} {'seconds':>8} {'validation':>10} {'test':>7}  a sample")
     for name, result in results.items():
-        (validation, _), (test, _) = result["validation"], result["test"]
-        print(f"{name:12} {result['parameters']:>10,} {result['seconds']:>8.1f} {validation:>10.4f} "
-              f"{test:>7.4f}  {result['samples'][0]}")
+        print(f"{name:12} {result['parameters']:>10,} {result['seconds']:>8.1f} "
+              f"{result['validation'][0]:>10.4f} {result['test'][0]:>7.4f}  {result['samples'][0]}")
+    prepare_folder(Path(out))
     draw_losses({name: result["run"] for name, result in results.items()}, Path(out) / "losses.png")
     print(f"picture: {Path(out) / 'losses.png'}")
 
@@ -1000,13 +981,6 @@ def load(out, device="cpu"):
     return model.to(device).eval(), Vocab("", first=checkpoint["chars"])
 
 
-def tokens_of(prompt, vocab):
-    """The start token and the prompt's letters. Raises UserError for characters that the model never saw."""
-    if "\n" in prompt:
-        raise UserError(f"a prompt must be one line, not {prompt!r}; the model knows {vocab}")
-    return [0, *vocab.encode(prompt).tolist()]
-
-
 def draw(logits, temperature, top_k, generator):
     """Draw a token for each row of logits (B, V), which are on the CPU; `generate` explains the options."""
     if top_k:
@@ -1023,39 +997,26 @@ def generate(model, vocab, prompt="", num_samples=10, temperature=1.0, top_k=Non
     """A list of `num_samples` words that begin with `prompt`, sampled letter by letter.
 
     temperature: 0 takes the most likely letter, below 1 is more careful, above 1 more daring. top_k: only
-    the k most likely letters. All words grow together as rows of a batch; a row that has drawn the end is
-    removed. Raises UserError for a prompt with characters that the model never saw.
+    the k most likely letters. All words grow together as rows of a batch, until the last one has ended.
+    Raises UserError for a prompt with characters that the model never saw.
     """
     was_training = model.training
     model.eval()
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
-    tokens = torch.tensor(tokens_of(prompt, vocab)).repeat(num_samples, 1)  # (rows, t)
-    rows = torch.arange(num_samples)  # which sample a row is
-    names = [""] * num_samples
-    for length in range(len(prompt), len(prompt) + MAX_LENGTH + 1):
+    if "\n" in prompt:
+        raise UserError(f"a prompt must be one line, not {prompt!r}; the model knows {vocab}")
+    tokens = torch.tensor([0, *vocab.encode(prompt).tolist()]).repeat(num_samples, 1)  # (num_samples, t)
+    ended = torch.zeros(num_samples, dtype=torch.bool)
+    for _ in range(MAX_LENGTH):
         parts = tokens[:, -model.context :].to(device_of(model)).split(1000)
-        logits = torch.cat([model(part)[:, -1].float().cpu() for part in parts])  # (rows, V)
-        drawn = draw(logits, temperature, top_k, generator)
-        ended = (drawn == 0) | (length == len(prompt) + MAX_LENGTH)
-        for row, name in zip(rows[ended].tolist(), tokens[ended].tolist()):
-            names[row] = vocab.decode(name[1:])
-        tokens, rows = torch.cat([tokens, drawn[:, None]], dim=1)[~ended], rows[~ended]
-        if not len(rows):
+        logits = torch.cat([model(part)[:, -1].float().cpu() for part in parts])  # (num_samples, V)
+        tokens = torch.cat([tokens, draw(logits, temperature, top_k, generator)[:, None]], dim=1)
+        ended |= tokens[:, -1] == 0
+        if ended.all():
             break
     model.train(was_training)
-    return names
-
-
-@torch.no_grad()
-def word_nll(model, vocab, word):
-    """How surprising a word is: [(letter, loss in nats), ...]; the last letter is ".", the end."""
-    tokens = torch.tensor([[*tokens_of(word, vocab), 0]], device=device_of(model))
-    losses = []
-    for t in range(1, tokens.shape[1]):  # one by one, so that a word may be longer than the context
-        logits = model(tokens[:, max(0, t - model.context) : t])[:, -1:]
-        losses.append(loss_of(logits, tokens[:, t : t + 1]).item())
-    return list(zip(word + ".", losses))
+    return [vocab.decode(row[1:]).split("\n")[0] for row in tokens.tolist()]
 
 
 def print_words(names, data):
@@ -1070,12 +1031,12 @@ def print_words(names, data):
 # Pictures
 
 
-def new_figure(width, height, layout=None):
+def new_figure(width, height):
     """An empty figure, in inches. It does not use pyplot, so it leaves a notebook's own plots alone."""
     from matplotlib.figure import Figure  # imported here because it takes a second
 
     warnings.filterwarnings("ignore", "Glyph .* missing")  # a character that the font lacks becomes a box
-    return Figure(figsize=(width, height), dpi=120, layout=layout)
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
 def save_figure(figure, path):
@@ -1087,8 +1048,7 @@ def save_figure(figure, path):
 
 def draw_losses(runs, path):
     """`runs`: {type: Run}. Draw the validation losses; with a single run, also the batches and their mean."""
-    figure = new_figure(8, 5)
-    ax = figure.add_axes((0.08, 0.1, 0.9, 0.88))
+    ax = new_figure(8, 5).subplots()
     best = min(run.best_loss for run in runs.values())
     for i, (name, run) in enumerate(runs.items()):
         if len(runs) == 1 and run.losses:
@@ -1098,14 +1058,12 @@ def draw_losses(runs, path):
             steps = range(width - 1, len(run.losses))
             ax.plot(steps, mean, color="tab:blue", label=f"mean of {width} batches")
         steps, _, _, validation = zip(*run.log)
-        style = "o" if len(run.losses) < 2 else ".-" if i < 10 else ".--"  # an ngram counts in one step
-        color = "tab:orange" if len(runs) == 1 else f"C{i}"  # ten colors, then the same ones again
         label = f"{name}: validation, {run.best_loss:.4f} at best"
-        ax.plot(steps, validation, style, color=color, label=label)
+        ax.plot(steps, validation, ".-" if i < 10 else ".--", color=f"C{i + 1}", label=label)  # ten colors
     ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(best - 0.2, best + 1.2))
     ax.grid(alpha=0.3)
     ax.legend(fontsize="small")
-    save_figure(figure, path)
+    save_figure(ax.figure, path)
 
 
 def draw_pairs(model, vocab, training, path):
@@ -1116,15 +1074,14 @@ def draw_pairs(model, vocab, training, path):
     if isinstance(model, Bigram):
         pairs = pairs.sum(1, keepdim=True) * model.table.weight.detach().cpu().double().softmax(1)
     shown = pairs.sum(1).argsort(descending=True)[:40].sort().values.tolist()  # forty stay readable
-    figure = new_figure(11, 11, "constrained")
-    ax = figure.subplots()
+    ax = new_figure(11, 11).subplots()
     ax.imshow(pairs[shown][:, shown].sqrt().numpy(), cmap="Blues")
     for (i, a), (j, b) in itertools.product(enumerate(shown), repeat=2):
         ax.text(j, i, f"{letters[a]}{letters[b]}\n{pairs[a, b]:.0f}", ha="center", va="center", fontsize=7,
                 color="white" if pairs[a, b] > pairs.max() / 4 else "black", parse_math=False)
     ax.set(xlabel="next letter", ylabel="letter", xticks=[], yticks=[],
            title=f"Pairs in the training words, {'expected' if isinstance(model, Bigram) else 'counted'}")
-    save_figure(figure, path)
+    save_figure(ax.figure, path)
 
 
 def draw_letters(model, vocab, path):
@@ -1132,18 +1089,14 @@ def draw_letters(model, vocab, path):
     close together."""
     weight = model.embed.weight.detach().cpu().double()  # (V, n_embd)
     centred = F.pad(weight - weight.mean(0), (0, 1))  # (zeros, in case a vector has one number)
-    _, sizes, axes = torch.linalg.svd(centred, full_matrices=False)  # rows of `axes`: principal components
-    share = 100 * sizes**2 / (sizes**2).sum()
-    figure = new_figure(7, 7, "constrained")
-    ax = figure.subplots()
-    points = (centred @ axes[:2].T).numpy()
-    ax.scatter(points[:, 0], points[:, 1], s=200, color="lightblue")
-    for letter, (a, b) in zip("." + vocab.chars[1:], points.tolist()):
+    _, _, axes = torch.linalg.svd(centred, full_matrices=False)  # rows of `axes`: principal components
+    points = (centred @ axes[:2].T).tolist()
+    ax = new_figure(7, 7).subplots()
+    ax.scatter(*zip(*points), s=200, color="lightblue")
+    for letter, (a, b) in zip("." + vocab.chars[1:], points):
         ax.text(a, b, letter, ha="center", va="center", parse_math=False)
-    ax.set(title="The letters as the model sees them",
-           ylabel=f"second principal component ({share[1]:.0f} %)",
-           xlabel=f"first principal component ({share[0]:.0f} % of the variance)")
-    save_figure(figure, path)
+    ax.set(title="The letters as the model sees them", xlabel="first principal component", ylabel="second")
+    save_figure(ax.figure, path)
 
 
 class Diagnosis:
@@ -1151,14 +1104,13 @@ class Diagnosis:
     of a run (or of what --resume adds to it) and, after every step, how far the weights moved."""
 
     def __init__(self, model, training):
-        if not any(isinstance(module, nn.Tanh) for module in model.modules()):
-            raise UserError(f"--diagnose looks at tanh layers; a {type(model).__name__} has none")
-        self.model, self.batch = model, training.batch(torch.arange(min(256, len(training))))
-        self.before, self.ratios = None, []  # weights before a step; log10(update / weight) of every step
-        self.figure = new_figure(10, 9, "constrained")
+        self.model, (self.x, self.y) = model, training.batch(torch.arange(min(256, len(training))))
+        self.before, self.ratios = {}, []  # weights before a step; log10(update / weight) of every step
+        self.figure = new_figure(10, 9)
         self.axes = self.figure.subplot_mosaic([
             ["activations at the beginning", "activations at the end"],
             ["gradients at the beginning", "gradients at the end"], ["updates", "updates"]])
+        self.look("at the beginning")
 
     def look(self, when):
         """Run a batch through a copy; print and draw outputs and gradients of every tanh layer."""
@@ -1166,42 +1118,36 @@ class Diagnosis:
         for name, module in twin.named_modules():
             if isinstance(module, nn.Tanh):
                 module.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
-        x, y = self.batch
-        gradients = torch.autograd.grad(loss_of(twin(x), y), list(outputs.values()))
-        print(f"diagnosis {when}:")
-        for (name, output), gradient in zip(outputs.items(), gradients):
+        loss = loss_of(twin(self.x), self.y)
+        if not outputs:
+            raise UserError(f"--diagnose looks at tanh layers; a {type(twin).__name__} has none")
+        for (name, output), gradient in zip(outputs.items(), torch.autograd.grad(loss, [*outputs.values()])):
             saturated = output.flatten(0, -2).abs() > 0.97  # (N, channels)
-            share, dead = 100 * saturated.float().mean(), int(saturated.all(dim=0).sum())
-            print(f"  {name:10} {share:5.2f} % saturated, {dead} dead units", end="")
+            print(f"{when}: {name:10} {100 * saturated.float().mean():5.2f} % saturated, "
+                  f"{saturated.all(dim=0).sum()} dead units; gradients: std {gradient.std():.1e}")
             for kind, values in (("activations", output.detach()), ("gradients", gradient)):
-                print(f"; {kind}: mean {values.mean():+.1e}, std {values.std():.1e}", end="")
                 density, edges = np.histogram(values.float().cpu().numpy(), 100, density=True)
                 self.axes[f"{kind} {when}"].plot(edges[:-1], density, label=f"{name}: std {values.std():.1e}")
-            print()
 
     def measure(self):
         """Between two steps: how far did the last one move the weights?"""
         weights = {name: p.detach().clone() for name, p in self.model.named_parameters() if p.dim() == 2}
-        if not self.before:
-            self.look("at the beginning")
-        else:
+        if self.before:
             moved = [(p - self.before[name]).std() / self.before[name].std() for name, p in weights.items()]
             self.ratios.append([math.log10(ratio.item() + 1e-12) for ratio in moved])
         self.before = weights
 
     def finish(self, path):
-        """Measure once more, print the updates and draw everything."""
+        """Measure once more, print the updates, draw everything."""
         self.measure()
         self.look("at the end")
         for name, ratios in zip(self.before, zip(*self.ratios)):
+            print(f"{name:15} log10(update / weight): median {np.median(ratios):+.2f}, last {ratios[-1]:+.2f}")
             self.axes["updates"].plot(ratios, linewidth=0.8, label=name)
-            print(f"  {name:18} log10(update / weight): first {ratios[0]:+.2f}, "
-                  f"median {np.median(ratios):+.2f}, last {ratios[-1]:+.2f}")
         self.axes["updates"].axhline(-3, color="black", linestyle="--", label="a good value is about -3")
         self.axes["updates"].set(xlabel="step", ylabel="log10(std of update / std of weight)")
         for title, ax in self.axes.items():
-            ax.ticklabel_format(axis="x", scilimits=(-2, 5))
-            ax.set(title=title)
+            ax.set_title(title)
             ax.legend(fontsize=8)
         save_figure(self.figure, path)
 
@@ -1220,13 +1166,13 @@ class Run:
 
     PROGRESS = "step", "seconds", "best_step", "best_loss", "best", "losses", "log"  # saved
 
-    def __init__(self, out, config, model, vocab, optimizers, data, sampling, facts, checkpoint, diagnosis):
+    def __init__(self, out, config, model, vocab, optimizers, data, sampling, facts, checkpoint):
         self.out, self.config, self.model, self.vocab = Path(out), config, model, vocab
         self.optimizers, self.data, self.sampling, self.facts = optimizers, data, sampling, facts
         self.step, self.seconds = 0, 0.0  # seconds of training alone
         self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
         self.losses, self.log = [], []  # one a batch; (step, seconds, training, validation)
-        self.diagnosis, self.stopped, self.handler = diagnosis, False, None
+        self.diagnosis, self.stopped, self.handler = None, False, None
         if checkpoint:
             torch.set_num_threads(checkpoint["threads"])  # they split sums, which decides the rounding
             model.load_state_dict(checkpoint["model"])
@@ -1236,18 +1182,10 @@ class Run:
         if config.end < self.step:
             raise UserError(f"--max-steps {config.end} is the total, but the run is at step {self.step}")
 
-    def describe(self, data):
-        """Print what is about to be trained, and on what."""
-        print(f"device: {device_of(self.model)}, {torch.get_num_threads()} threads\ndata: {data}")
-        print(f"model: {self.config.type}, {size_of(self.model):,} parameters; a uniform guess has a loss of "
-              f"{math.log(self.config.vocab_size):.4f}")
-        used = {name: value for name, value in vars(self.config).items() if value is not None}
-        print("settings:", ", ".join(f"{name} {value}" for name, value in used.items()))
+    def __enter__(self):
         if self.log:
             print(f"resuming at step {self.step}")
-
-    def __enter__(self):
-        if not self.log:
+        else:
             prepare_folder(self.out)
         with contextlib.suppress(ValueError):  # Python allows signal handlers only in the main thread
             self.handler = signal.signal(signal.SIGINT, self.on_ctrl_c)
@@ -1263,7 +1201,8 @@ class Run:
     def __iter__(self):
         self.model.train()
         while True:
-            if self.step % self.config.eval_interval == 0 or self.step == self.config.end:
+            due = self.step % max(100, self.config.max_steps // 20) == 0 or self.step == self.config.end
+            if due and not (self.log and self.log[-1][0] == self.step):  # else done before the resume
                 self.look()
             if self.stopped or self.step == self.config.end:
                 return
@@ -1278,13 +1217,11 @@ class Run:
             if self.stopped or time.monotonic() - self.saved > 15:
                 self.save()
             if sys.stdout and sys.stdout.isatty() and time.monotonic() - self.shown > 0.2:  # the live line
-                print(f"{self.status(f'batch {self.losses[-1]:.4f}'):79}", end="\r", flush=True)
+                self.report(f"batch {self.losses[-1]:.4f}", end="\r")
                 self.shown = time.monotonic()
 
     def look(self):
         """Evaluate, keep the best weights, save, report; every fourth time, print a sample too."""
-        if self.log and self.log[-1][0] == self.step:
-            return  # this step was evaluated before the resume
         validation, _ = evaluate(self.model, self.data["validation"])
         batches = self.losses[self.log[-1][0] :] if self.log else []  # since the last evaluation
         training = sum(batches) / len(batches) if batches else math.nan
@@ -1293,18 +1230,18 @@ class Run:
             self.best_step, self.best_loss = self.step, validation
             self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
         self.save()
-        of_batches = f", batches {training:.4f}" * bool(batches)
-        print(self.status(f"validation {validation:.4f}{of_batches}"), flush=True)
-        if self.step % (4 * self.config.eval_interval) == 0 and self.step not in (0, self.config.end):
+        self.report(f"validation {validation:.4f}" + f", batches {training:.4f}" * bool(batches))
+        if len(self.log) % 4 == 1 and self.step not in (0, self.config.end):
             few = {"num_samples": 10, "seed": self.step}
             print_words(generate(self.model, self.vocab, **self.sampling | few), self.data)
 
-    def status(self, losses):
-        """A line of progress: the step, losses, the time a step takes, the time left."""
+    def report(self, losses, end="\n"):
+        """Print a line of progress: the step, losses, the time a step takes, the time left."""
         pace = self.seconds / max(1, self.step)
         left = pace * (self.config.end - self.step)
         text = f"step {self.step:5}/{self.config.end}: {losses}{f', {1e3 * pace:.1f} ms a step' * (pace > 0)}"
-        return text + f", {left // 60:.0f}:{left % 60 // 1:02.0f} left" * (0 < left < math.inf)
+        text += f", {left // 60:.0f}:{left % 60 // 1:02.0f} left" * (0 < left < math.inf)
+        print(f"{text:79}" if end == "\r" else text, end=end, flush=True)
 
     def save(self):
         """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv."""
@@ -1325,33 +1262,13 @@ class Run:
         """Draw the losses; give the model its best weights or, after Ctrl-C, raise KeyboardInterrupt."""
         draw_losses({self.config.type: self}, self.out / "loss.png")
         if self.stopped:
-            again = "" if self.facts["source"] else ", words=words"  # the words came from no file
             print(f"stopped after step {self.step}; everything is saved; to continue, add --resume to "
-                  f"the command (in Python: makemore.resume({str(self.out)!r}{again}))")
+                  f"the command (in Python: makemore.resume({str(self.out)!r}))")
             raise KeyboardInterrupt
         if self.diagnosis:
             self.diagnosis.finish(self.out / "diagnose.png")
         self.model.load_state_dict(self.best)
         self.model.eval()
-
-
-def device_of(model):
-    return next(iter(model.state_dict().values())).device
-
-
-def size_of(model):
-    return sum(p.numel() for p in model.parameters())
-
-
-def write_file(path, content):
-    """Replace a file: if the program is killed, the old file or the new one is there, never half of one."""
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror}", status=1) from None
 
 
 def prepare_folder(out):
@@ -1381,21 +1298,13 @@ def read_checkpoint(out):
     raise UserError(f"{path} {problem}")
 
 
-def check_same(values, config):
-    """Raises UserError if a flag contradicts the settings of an earlier run. (None: not used by the type.)"""
-    for name, value in values.items():
-        if (known := getattr(config, name)) not in (None, value):
-            raise UserError(f"{flag(name)} {value} contradicts the run in the folder, which has {known}")
-
-
 class Parser(argparse.ArgumentParser):
     def error(self, message):
         raise UserError(f"{message}; --help shows all settings")
 
 
 def parse_arguments(argv):
-    parser = Parser(prog="makemore", description="A file of words in, more words like them out.",
-                    epilog="The defaults of a type are in the table DEFAULTS of makemore.py.")
+    parser = Parser(prog="makemore", description="Words in, more words like them out. Defaults: DEFAULTS.")
     group = parser.add_argument_group("files and what to do")
     add, either = group.add_argument, group.add_mutually_exclusive_group().add_argument
     add("-i", "--input-file", metavar="FILE", help=f"words, one per line (default: {DEFAULT_WORDS})")

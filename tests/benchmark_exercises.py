@@ -246,8 +246,11 @@ def networks(folders):
     columns = {"Kneser-Ney 5": letter_losses(solutions.kneser_ney(words["training"], n, 0.9), test, n)}
     for folder in folders:
         model, vocab = makemore.load(folder)
-        columns[Path(folder).name] = [[loss for _, loss in makemore.word_nll(model, vocab, word)]
-                                      for word in test]
+        data = makemore.Words(test, vocab)
+        batches = [data.batch(torch.tensor([i])) for i in range(len(test))]
+        with torch.no_grad():
+            columns[Path(folder).name] = [
+                makemore.loss_of(model(x), y, reduction="none")[0].tolist() for x, y in batches]
     # For each letter of the test words: how often its context was seen, its position, is it the end?
     keys = []
     for word in test:
