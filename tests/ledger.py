@@ -203,8 +203,8 @@ def settings(module, type="", **values):
 
 def train(module, data, config, folder):
     """The results of a run on the CPU, which prints and draws nothing."""
-    quiet = {name: lambda *_, **__: None for name in ("draw_losses", "draw_pairs", "draw_letters", "print_texts")
-             if hasattr(module, name)}
+    pictures = "draw_losses", "draw_pairs", "draw_letters", "print_texts"
+    quiet = {name: lambda *_, **__: None for name in pictures if hasattr(module, name)}
     with contextlib.redirect_stdout(io.StringIO()), mock.patch.multiple(module, **quiet):
         return module.train(data, config, Path(folder) / "out", device="cpu").results
 

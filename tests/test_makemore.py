@@ -1447,7 +1447,8 @@ def test_sampling_imports_no_matplotlib_and_the_file_is_a_module_of_its_own(runs
 def test_the_package_has_the_public_names():
     import makemore
 
-    for name in ("load", "generate", "train", "evaluate", "configure", "main", "Vocab", "Words", "split", "MODELS", "Transformer", "NGram", "attention"):
+    for name in ("load", "generate", "train", "evaluate", "configure", "main", "Vocab",
+                 "Words", "split", "MODELS", "Transformer", "NGram", "attention"):
         assert getattr(makemore, name) is getattr(mm, name)
 
 
