@@ -6,9 +6,10 @@
     python gpt.py --resume                             continue where the last run stopped
     torchrun --standalone --nproc_per_node=2 gpt.py    two processes, each with a batch of its own
 
-Read `Transformer` in makemore.py first: the GPT-2 block (Radford et al. 2019). This file departs from GPT-2
+Read `Block` and `Transformer` in makemore.py first: GPT-2 (Radford et al. 2019). This file departs from them
 in six ways. The code for each is marked with its number. The figure at the end is how much higher the
-validation loss is without it, after the same seconds of training (README has the table and its command):
+validation loss is with GPT-2's part in its place, after the seconds that 150 steps take (README: "What each
+part is worth"):
 
     (1) counts, lecture 2's model (Kneser & Ney 1995): as an input 0.021, in the output 0.065, both      0.781
     (2) a head that copies what followed the same letters before (Olsson et al. 2022)                    0.061
@@ -17,7 +18,7 @@ validation loss is without it, after the same seconds of training (README has th
     (5) QK-norm (Henry et al. 2020)                                                              no difference
     (6) squared ReLU (So et al. 2021)                                                            no difference
 
-Most of today's open models have (3) to (6) or their like. None has (1) and (2), which do most of the work.
+Many of today's open models have (3) to (6) or their like. None has (1) or (2), which do most of the work.
 
 Contents: configuration, data, counts, model, learning rate, training, sampling, pictures; then the machinery,
 the same as in makemore.py. The loss is always the mean negative log-likelihood in nats per character.
@@ -69,12 +70,13 @@ class Config:
     vocab_size: int = 0  # from the data
 
     @property
-    def end(self):  # the last step
+    def end(self):  # the step at which the run ends
         return math.inf if self.max_steps == -1 else self.max_steps
 
 
 
-# Try: a batch of 4 with a context of 512: no difference. Try: 4 heads: no difference. (In validation loss.)
+# "Try:" names a change and how much higher the validation loss is with it; the edit is in tests/ledger.py.
+# Try: a batch of 4 with a context of 512: no difference. Try: 4 heads: no difference.
 DEFAULTS = {
     #       steps batch  rate  context layers heads channels dropout
     "cpu":  (1500,    2, 0.003,   1024,     2,    2,     128,    0.0),
@@ -83,7 +85,7 @@ DEFAULTS = {
 SAMPLING = {
     "num_samples": (1, 10**6, "how many texts (default: 1)"),
     "max_new_tokens": (1, 10**9, "characters of a text (default: 500)"),
-    "temperature": (0, 1e9, "0: always the most likely one; 1: as learned (default: 0.6)"),
+    "temperature": (0, 1e9, "0: always the most likely character; 1: as learned (default: 0.6)"),
     "top_k": (1, 10**6, "draw from the N most likely characters only (default: all)"),
 }
 SETTINGS = {field.name: field.metadata["number"] for field in dataclasses.fields(Config) if field.metadata}
@@ -97,7 +99,7 @@ VERSION = "1.0.0"
 
 
 class UserError(Exception):
-    """An error that the command line prints as one sentence; `status` is 2 if the user can put it right."""
+    """An error that the command line prints as one sentence. `status`: 2, a wrong command; 1, all else."""
 
     def __init__(self, message, status=2):
         super().__init__(message)
@@ -129,19 +131,22 @@ def configure(device="cpu", **values):
     Raises UserError for impossible values, TypeError for settings that do not exist.
     """
     check_limits(values)
-    config = dataclasses.replace(Config(*DEFAULTS["cpu" if str(device) == "cpu" else "gpu"]), **values)
+    kind = "cpu" if str(device).startswith("cpu") else "gpu"
+    config = dataclasses.replace(Config(*DEFAULTS[kind]), **values)
     if config.n_embd % (2 * config.n_head):
         raise UserError(f"--n-embd {config.n_embd} does not divide into {config.n_head} heads of even size")
     return config
 
 
 def pick_device(name):
-    """`auto` means a GPU if there is one, CUDA or Apple's. Under torchrun every process takes its own.
+    """`auto` means a GPU if there is one, CUDA or Apple's. Under torchrun every process takes a CUDA
+    GPU of its own.
 
     Raises UserError if the device cannot be used.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        mps = torch.backends.mps.is_available() and "RANK" not in os.environ  # (it cannot work with others)
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
@@ -163,7 +168,7 @@ def find_file(name):
     for path in (place / name for place in places):
         if path.exists():
             return path
-    raise UserError(f"{name}: no such file; looked in {', '.join(map(str, places))}")
+    raise UserError(f"{name}: no such file" + f" in {', '.join(map(str, places))}" * (len(places) > 1))
 
 
 def read_file(name):
@@ -218,7 +223,7 @@ class Vocab:
 
 
 def split(tokens, block_size):
-    """The first 90 % for training, the rest for validation; each has at least block_size + 1 characters."""
+    """The first 90 % for training, the rest for validation; each gets at least block_size + 1 characters."""
     n = min(int(0.9 * len(tokens)), len(tokens) - block_size - 1)
     if n < block_size + 1:
         raise UserError(f"the text is too short: {len(tokens)} characters; a context of {block_size} needs "
@@ -231,10 +236,11 @@ def split(tokens, block_size):
 
 
 class Counts:
-    """(1) How often each character followed the last n: interpolated Kneser-Ney (Kneser & Ney 1995).
+    """(1) How often each character followed the last n: interpolated Kneser-Ney (Kneser & Ney 1995;
+    Chen & Goodman 1998).
 
     Lecture 2 adds 1 to every count, so that no probability is 0. Here every count gives up D = 0.9 instead.
-    The next shorter context, without the first letter, decides which characters get the share so freed:
+    The next shorter context, without the first letter, decides who gets the share that this frees:
 
         q(c | context) = max(count(c) - D, 0) / total + D kinds / total * q(c | shorter context)
 
@@ -248,9 +254,9 @@ class Counts:
     A group of letters is one number whose digits in base V are the letters. With a, b, c = 0, 1, 2 and V = 3,
     "cab" is 2 * 9 + 0 * 3 + 1 = 19. Its context, "ca", is 19 // 3 = 6; its last two letters, "ab", 19 % 9.
 
-    The tables for training are held out. A table that has counted the text to predict knows the answers, and
-    the model would learn to trust counts too much. So table k leaves out the k-th part of the text and
-    predicts only the letters of that part. One more table counts the whole text, for validation and sampling.
+    A table that has counted the text to predict knows the answers, and the model would learn to trust counts
+    too much. So in training, table k leaves out the k-th part of the text and predicts only the letters of
+    that part. One more table counts the whole text, for validation and sampling.
     """
 
     # Try: counts of 4 letters, LONGEST = 4: +0.061.
@@ -258,7 +264,8 @@ class Counts:
     ENOUGH = 4_000_000  # characters; the rest of a longer text is not counted
 
     def __init__(self, V, groups, counts, size=0):
-        """Groups of n + 1 letters, sorted, the table as first digit; their counts; the length of the text."""
+        """Groups of n + 1 letters, sorted, the table as first digit; their counts; how many
+        letters were counted in all."""
         self.V, self.n, self.size = V, self.longest(V), size
         self.groups, self.counts, self.levels = groups, counts, []
         for length in range(self.n, -1, -1):  # letters in a context
@@ -267,7 +274,7 @@ class Counts:
             total = np.add.reduceat(counts, start)
             self.levels.insert(0, (contexts, start, kinds, total, groups % V, counts))
             table, group = np.divmod(groups, V ** (self.n + 1))
-            # Without its first letter, every group counts once, however often it occurred.
+            # For the shorter contexts, each different group counts once, however often it occurred.
             groups, counts = np.unique(table * V ** (self.n + 1) + group % V**length, return_counts=True)
 
     @classmethod
@@ -287,7 +294,7 @@ class Counts:
 
     @classmethod
     def part_of(cls, positions, size):
-        """The part, 0 to PARTS - 1, to which each of these positions of a text of so many letters belongs."""
+        """The part, 0 to PARTS - 1, to which each of these positions of a text of `size` letters belongs."""
         return positions * cls.PARTS * cls.PIECES // size % cls.PARTS
 
     def table_without(self, positions):
@@ -300,7 +307,7 @@ class Counts:
         return self.groups[last], self.counts[last]
 
     def log_probs(self, text, table=PARTS):
-        """log q (B, T, V) of what follows each of the last T letters of text (B, n + T); tables (B, T)."""
+        """log q (B, T, V) after each of the last T letters of text (B, n + T), from its table (B, T)."""
         V, n = self.V, self.n
         B, T = text.shape[0], text.shape[1] - n
         number = sum((text[:, i + 1 : i + 1 + T] * V ** (n - 1 - i) for i in range(n)), np.zeros((B, T), int))
@@ -313,6 +320,7 @@ class Counts:
             found = found[row]
             many = kinds[found]  # a context has an entry for each kind of character that followed
             q[row] *= (self.DISCOUNT * many / total[found])[:, None]
+            # The entries of each row, start, start + 1, ..., one row after the other.
             entry = np.repeat(start[found] - np.cumsum(many) + many, many) + np.arange(many.sum())
             share = (count[entry] - self.DISCOUNT) / np.repeat(total[found], many)
             q[np.repeat(row, many), letter[entry]] += share.astype(np.float32)
@@ -331,9 +339,9 @@ def norm(x):
 def rotate(x, start):
     """(4) Rotary positions: turn each pair of channels in x (B, H, T, D), whose first position is `start`.
 
-    From one position to the next, the pair i, i + D/2 turns by 1 radian if i is 0, by less in every further
-    pair, and by about 1/7500 in the last (D = 64). The product of a query and a key then depends on how far
-    apart they are, not on where they stand.
+    From one position to the next, the first pair turns by 1 radian, each further pair by less, and the last
+    by about 1/7500 (D = 64). A pair is the channels i and i + D/2. The product of a query and a key then
+    depends on how far apart they are, not on where they stand.
     """
     T, D = x.shape[-2:]
     speed = 10000.0 ** -(torch.arange(0, D, 2, device=x.device) / D)
@@ -357,8 +365,8 @@ class Cache:
     """What generation keeps of the last `size` characters, so that it computes only the new one at each step.
 
     It keeps the text, and the keys and values of every layer. Only the distance between positions matters, so
-    nothing is computed again when the window slides. Keys of the deeper layers then still know a little of
-    what has left the window, which does no harm (a test compares it with computing the window again).
+    nothing is computed again when the window slides. Keys and values of the deeper layers still know a little
+    of what has left the window, which does no harm (a test compares it with computing the window again).
     """
 
     def __init__(self, size):
@@ -405,7 +413,7 @@ class Block(nn.Module):
 
     def forward(self, x, start=0, cache=None):
         x = x + self.drop(self.attn(norm(x), start, cache))
-        # Try: SwiGLU (Shazeer 2020): F.silu(a) * b, a and b the halves of what self.up gives: no difference.
+        # Try: SwiGLU (Shazeer 2020), F.silu(a) * b with as many weights: no difference.
         return x + self.drop(self.down(F.relu(self.up(norm(x))).square()))  # (6) squared ReLU
 
 
@@ -453,11 +461,11 @@ class GPT(nn.Module):
         self.config, self.counts = config, None  # `train` and `load` set the Counts
         C, V = config.n_embd, config.vocab_size
         self.embed = nn.Embedding(V, C)
-        self.from_counts = nn.Linear(V, C, bias=False)
+        self.from_counts = nn.Linear(V, C, bias=False)  # (1) as an input
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.head = nn.Linear(C, V, bias=False)
-        self.weight = nn.Parameter(torch.tensor(1.0))  # of the counts in the output
+        self.weight = nn.Parameter(torch.tensor(1.0))  # (1) of the counts in the output
         self.copy = Copy()
         # Try: without "proj.weight", "down.weight": +0.001.
         for name, p in self.named_parameters():
@@ -524,10 +532,11 @@ class Team:
 def windows(tokens, starts, block_size, counts, held_out=False):
     """Windows at `starts`: inputs x (B, T), targets y one position later, what counts predict (B, T, V).
 
-    The counts look at the letters before a window too. `held_out`: a target's table leaves the target out.
+    The counts look at the letters before a window too. `held_out`: each target is predicted
+    by the table that left it out.
     """
     positions = starts[:, None] + np.arange(-counts.n, block_size + 1)
-    text = np.where(positions < 0, 0, tokens[positions]).astype(np.int64)  # 0 before the text begins
+    text = np.where(positions < 0, 0, tokens[positions.clip(min=0)]).astype(np.int64)  # 0 before the text
     table = counts.table_without(positions[:, counts.n + 1 :]) if held_out else counts.PARTS
     log_q = counts.log_probs(text[:, :-1], table)
     taken = torch.from_numpy(text[:, counts.n :])
@@ -536,13 +545,13 @@ def windows(tokens, starts, block_size, counts, held_out=False):
 
 @functools.lru_cache(maxsize=3)
 def epoch_starts(seed, epoch, length, block_size):
-    """Where the windows of an epoch start: end to end from an offset of the epoch's own, in random order."""
+    """Where the windows of an epoch start: back to back from a random offset, in random order."""
     rng, count = np.random.default_rng((seed, epoch)), max(1, (length - 1) // block_size - 1)
     return rng.integers(min(block_size, length - block_size * count)) + block_size * rng.permutation(count)
 
 
 def training_batch(tokens, config, step, team, counts):
-    """This process's share of the batch of a step, from `windows`; seed and step decide which windows."""
+    """This process's batch at a step, from `windows`; seed, step and rank decide which windows."""
     count = len(epoch_starts(config.seed, 0, len(tokens), config.block_size))  # windows of an epoch
     first = (step * team.size + team.rank) * config.batch_size
     starts = [epoch_starts(config.seed, i // count, len(tokens), config.block_size)[i % count]
@@ -552,7 +561,8 @@ def training_batch(tokens, config, step, team, counts):
 
 
 def loss_of(logits, y, reduction="mean"):
-    """Cross-entropy of logits (B, T, V) and targets y (B, T): nats per character, targets of -1 left out.
+    """Cross-entropy of logits (B, T, V) and targets y (B, T): nats per character, targets of -1 left out
+    (exercise 7.6).
 
     The model returns log-probabilities, which are logits that softmax leaves as they are.
     """
@@ -568,7 +578,7 @@ def device_of(model):
 def evaluate(model, tokens, characters=math.inf):
     """(loss, standard error): the mean over windows that do not overlap, in evaluation mode.
 
-    All windows, or evenly spread ones that have about `characters` characters in all. The standard error
+    All windows, or evenly spread ones with at least `characters` characters in all. The standard error
     assumes that the windows are independent of one another.
     """
     was_training, device, T = model.training, device_of(model), model.config.block_size
@@ -587,7 +597,8 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     """Train a model on a text, write model.pt, log.csv and loss.png into `out`, print the progress.
 
     Returns a Result: the model with the weights of the best validation loss, its vocab, the run's figures.
-    `checkpoint`: continue that run, see `resume`. `init_from`: a folder; the run begins with its weights
+    `device`: as --device. `source`: the file that the text is from, for `resume`. `checkpoint`: continue that
+    run, see `resume`. `init_from`: a folder; the run begins with its weights
     (finetuning), but counts its own text. `sampling`: options of `generate`. Raises UserError; raises
     KeyboardInterrupt after Ctrl-C, once everything is saved.
     """
@@ -608,7 +619,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
         weights = model.state_dict()
         for name, known in before["progress"]["best"].items():  # new characters keep their fresh weights
             weights[name][tuple(slice(n) for n in known.shape)] = known
-    # Try: Muon for the matrices of the blocks, as in makemore.py, with a rate of 0.01: no difference.
+    # Try: Muon for the blocks, as in makemore.py: no difference.
     optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.95), fused=True)  # the loop sets its rate
     bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     compiled = device.type == "cuda" and sys.platform == "linux"
@@ -623,7 +634,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     print(f"model: {size:,} parameters; a uniform guess has a loss of {math.log(len(vocab)):.4f}")
     print("settings:", ", ".join(f"{name} {value}" for name, value in vars(config).items()))
     if Path(source) in (HERE / DEFAULT_TEXT, HERE.parent / "data" / DEFAULT_TEXT):
-        print("this text is not nanoGPT's edition: do not compare losses with its 1.4697")
+        print("nanoGPT's 1.4697 is on another edition of this text: the losses cannot be compared")
     parallel = torch.compile(model) if compiled else model  # it shares the weights
     if team.size > 1:
         parallel = nn.parallel.DistributedDataParallel(parallel)  # averages the gradients of all processes
@@ -677,7 +688,7 @@ def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
     text = read_file(source) if text is None else text
     if digest(text) != checkpoint["digest"]:
         raise UserError(f"{source or 'this text'} is not the text of the run in {out}")
-    config = dataclasses.replace(config, max_steps=max_steps or config.max_steps)
+    config = dataclasses.replace(config, max_steps=config.max_steps if max_steps is None else max_steps)
     return train(text, config, out, source=source, checkpoint=checkpoint, **options)
 
 
@@ -705,24 +716,23 @@ def draw(logits, temperature, top_k, generator):
     return torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.6, top_k=None,
              seed=None, cached=True):
     """A list of `num_samples` texts: the prompt and `max_new_tokens` more characters, sampled one by one.
 
     temperature: 0 takes the most likely character, below 1 is more careful, above 1 more daring. top_k:
-    only the k most likely characters. All texts grow together as rows of a batch. Raises UserError for a
-    prompt with characters that the model never saw.
+    only the k most likely characters. seed: the same one gives the same texts. cached: see `Cache`. All
+    texts grow together as rows of a batch. Raises UserError for characters that the model never saw.
     """
-    was_training = model.training
-    model.eval()
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
     start = prompt or ("\n" if "\n" in vocab.chars else vocab.chars[0])
     tokens = torch.tensor(vocab.encode(start).tolist(), device=device_of(model)).repeat(num_samples, 1)
     size, n = model.config.block_size, model.counts.n
-    cache = Cache(size) if cached else None
-    new = tokens[:, -size:]  # what the model has not seen yet
+    cache, was_training = Cache(size) if cached else None, model.training
+    model.eval()
+    new = tokens[:, -size:]  # what the model is given at the next step
     for _ in range(max_new_tokens):
         context = F.pad(tokens, (n, 0))[:, -n - new.size(1) :]  # zeros for what came before the prompt
         log_q = model.counts.log_probs(context.cpu().numpy()).to(tokens.device)
@@ -748,7 +758,7 @@ def draw_losses(losses, log, path):
     figure, picture = Figure(figsize=(8, 5), dpi=120), io.BytesIO()
     ax = figure.add_axes((0.08, 0.1, 0.9, 0.88))
     width = 1 + len(losses) // 50
-    mean = np.convolve(losses or [math.nan], np.ones(width) / width, mode="valid")
+    mean = np.convolve(losses, np.ones(width) / width, mode="valid")
     ax.plot(losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
     ax.plot(range(width - 1, width - 1 + len(mean)), mean, color="tab:blue", label=f"mean of {width} batches")
     steps, _, _, validation = zip(*log)
@@ -780,12 +790,12 @@ class Run:
         self.optimizer, self.validation, self.sampling, self.facts = optimizer, validation, sampling, facts
         self.step, self.seconds = 0, 0.0  # seconds of training alone
         self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
-        self.losses, self.log = [], []  # one a batch; (step, seconds, training, validation)
-        self.pressed, self.stopped, self.handler = False, False, None  # Ctrl-C: in this process; in any
+        self.losses, self.log = [], []  # one a batch; one (step, seconds, training, validation) each time
+        self.pressed, self.stopped, self.handler = False, False, None  # Ctrl-C here; Ctrl-C in any process
         if checkpoint:
             if checkpoint["processes"] != team.size:
                 raise UserError(f"the run has {checkpoint['processes']} process(es), not {team.size}")
-            torch.set_num_threads(checkpoint["threads"])  # they split sums, which decides the rounding
+            torch.set_num_threads(checkpoint["threads"])  # their number decides how sums are rounded
             model.load_state_dict(checkpoint["model"])
             optimizer.load_state_dict(checkpoint["optimizer"])
             vars(self).update(checkpoint["progress"])
@@ -802,7 +812,7 @@ class Run:
         self.saved = self.shown = time.monotonic()
 
     def __exit__(self, *_):
-        if self.handler:
+        if self.handler is not None:  # (0 is a handler too)
             signal.signal(signal.SIGINT, self.handler)
 
     def on_ctrl_c(self, *_):
@@ -812,11 +822,11 @@ class Run:
         self.model.train()
         while True:
             due = self.step % max(100, self.config.max_steps // 10) == 0 or self.step == self.config.end
-            if due and not (self.log and self.log[-1][0] == self.step):  # else done before the resume
+            if due and not (self.log and self.log[-1][0] == self.step):  # else it was done before a resume
                 self.look()
             if self.stopped or self.step == self.config.end:
                 return
-            # For dropout. No random state needs storing.
+            # For dropout; so there is no random state to store.
             torch.manual_seed((self.config.seed * 1_000_003 + self.step) * self.team.size + self.team.rank)
             start = time.perf_counter()
             yield self.step
@@ -845,20 +855,23 @@ class Run:
             short = {"num_samples": 1, "max_new_tokens": 200, "seed": self.step}
             print_texts(self.model, self.vocab, **self.sampling | short)
 
-    def report(self, losses, end="\n"):
-        """Print a line of progress: the step, losses, the time a step takes, the time left."""
+    def report(self, what, end="\n"):
+        """Print a line of progress: the step, what there is to say, the time a step takes, the time left."""
         pace = self.seconds / max(1, self.step)
         left = pace * (self.config.end - self.step)
-        text = f"step {self.step:5}/{self.config.end}: {losses}{f', {1e3 * pace:.1f} ms a step' * (pace > 0)}"
+        text = f"step {self.step:5}/{self.config.end}: {what}{f', {1e3 * pace:.1f} ms a step' * (pace > 0)}"
         text += f", {left // 60:.0f}:{left % 60 // 1:02.0f} left" * (0 < left < math.inf)
         print(f"{text:79}" if end == "\r" else text, end=end, flush=True)
 
     def save(self):
-        """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv."""
+        """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv.
+
+        Raises UserError if a weight is not finite.
+        """
         self.saved, weights, content = time.monotonic(), self.model.state_dict(), io.BytesIO()
         if not math.isfinite(sum(value.sum().item() for value in weights.values())):
-            raise UserError(f"training diverged before step {self.step}: a weight is not finite; the last "
-                            f"good checkpoint is in {self.out}; try a smaller --learning-rate", status=1)
+            raise UserError(f"training diverged before step {self.step}: a weight is not finite; start again "
+                            f"with a smaller --learning-rate (the last good checkpoint is kept)", status=1)
         if self.team.rank != 0:
             return
         torch.save({
@@ -875,8 +888,8 @@ class Run:
         if self.team.rank == 0:
             draw_losses(self.losses, self.log, self.out / "loss.png")
         if self.stopped or self.pressed:
-            print(f"stopped after step {self.step}; everything is saved; to continue, add --resume to "
-                  f"the command (in Python: gpt.resume({str(self.out)!r}))")
+            print(f"stopped after step {self.step}; everything is saved; the same command with --resume "
+                  f"goes on (in Python: gpt.resume({str(self.out)!r}))")
             raise KeyboardInterrupt
         self.model.load_state_dict(self.best)
         self.model.eval()

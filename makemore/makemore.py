@@ -76,7 +76,7 @@ class Config:
     vocab_size: int = 0  # from the data
 
     @property
-    def end(self):  # the last step
+    def end(self):  # the step at which the run ends
         return math.inf if self.max_steps == -1 else self.max_steps
 
 
@@ -111,7 +111,7 @@ VERSION = "1.0.0"
 
 
 class UserError(Exception):
-    """An error that the command line prints as one sentence; `status` is 2 if the user can put it right."""
+    """An error that the command line prints as one sentence. `status`: 2, a wrong command; 1, all else."""
 
     def __init__(self, message, status=2):
         super().__init__(message)
@@ -146,7 +146,7 @@ def configure(type="transformer", like=None, **values):
     if type not in MODELS:
         raise UserError(f"no model is called {type!r}; there are {', '.join(MODELS)}")
     if (like or type) not in DEFAULTS:
-        raise UserError(f'{type!r} has no defaults; name a type that has: configure("{type}", like="mlp")')
+        raise UserError(f'{like or type!r} has no defaults; name a type: configure("{type}", like="mlp")')
     check_limits(values)
     config = Config(type, *DEFAULTS[like or type])
     unused = {name for name, value in vars(config).items() if value is None}
@@ -186,7 +186,7 @@ def find_file(name):
     for path in (place / name for place in places):
         if path.exists():
             return path
-    raise UserError(f"{name}: no such file; looked in {', '.join(map(str, places))}")
+    raise UserError(f"{name}: no such file" + f" in {', '.join(map(str, places))}" * (len(places) > 1))
 
 
 def read_file(name):
@@ -218,9 +218,9 @@ def read_words(name):
 
 def clean(words):
     """The words without duplicates, so that no word is in two splits, and without those that are too long."""
-    unique = list(dict.fromkeys(word for word in words if len(word) <= MAX_LENGTH))
+    unique = list(dict.fromkeys(word for word in words if len(word) <= MAX_LENGTH and "\n" not in word))
     if len(unique) < 10:
-        raise UserError(f"only {len(unique)} different words; training, validation and test need at least 10")
+        raise UserError(f"only {len(unique)} different words of up to {MAX_LENGTH} characters; 10 are needed")
     return unique
 
 
@@ -284,8 +284,9 @@ class Words:
         """The batch of a step. Every epoch has its own order, which seed and epoch decide.
 
         An epoch visits every word once, except the few that are left over and do not fill a batch.
-        `by_length` puts words of similar length together (it sorts every forty batches), so that there is
-        little padding: an epoch of names.txt takes 174,000 positions instead of 280,000 (batches of 128).
+        `by_length` puts words of similar length together (it sorts within groups of forty batches), so that
+        there is little padding: an epoch of names.txt takes 174,000 positions instead of 280,000 (batch of
+        128).
         """
         batch_size = min(batch_size, len(self))
         epoch, i = divmod(step, len(self) // batch_size)
@@ -334,9 +335,9 @@ def contexts(x, n):
 
 # ------------------------------------------------------------------------------------------------------------
 # The models. Each is built from a Config and maps tokens x (B, T) to logits (B, T, V): the row at position t
-# scores the token after x[:, t] and depends on nothing to the right of t. `context` says how many tokens the
-# model looks back. Nothing else is needed: a class of your own goes into MODELS, and the settings of another
-# type will do, `configure("mine", like="mlp")`.
+# scores the token after x[:, t] and, in evaluation, depends on nothing to the right of t. `context` says how
+# many tokens the model looks back. Nothing else is needed: a class of your own goes into MODELS, and it can
+# borrow the defaults of another type, `configure("mine", like="mlp")`.
 # "Try:" names a change and how much higher (+) or lower (-) the validation loss is with it, after the same
 # seconds of training (`python tests/benchmark.py makemore --ledger`: 1,000 steps, three seeds).
 
@@ -368,8 +369,7 @@ class NGram(nn.Module):
 
     def fit(self, x, y):
         """Count all groups of all words at once; x and y are from `Words.batch`."""
-        numbers = (self.first_number(x) + y)[y >= 0]
-        self.groups, self.counts = torch.unique(numbers, return_counts=True)
+        self.groups, self.counts = torch.unique((self.first_number(x) + y)[y >= 0], return_counts=True)
 
     def forward(self, x):
         letters = torch.arange(self.vocab_size, device=x.device)
@@ -434,7 +434,7 @@ def kaiming(model):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     with torch.no_grad():
-        model.head.weight *= 0.1  # Try: leave it out. The MLP's first loss is 3.89; no difference later.
+        model.head.weight *= 0.1  # Try: leave it out. The MLP's first loss is 3.89; no difference at the end.
 
 
 class BatchNorm(nn.Module):
@@ -470,7 +470,7 @@ class BatchNorm(nn.Module):
 
 
 class BatchNormMLP(nn.Module):
-    """A deeper MLP that trains well because every layer is normalised (lecture 4).
+    """A deeper MLP in which every layer is normalised before its tanh (lecture 4).
 
     The contexts of all words form one matrix of N rows, one for each letter to predict and none for padding.
     """
@@ -703,7 +703,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """GPT-2, only smaller, and the last layer does not share the weights of the embedding (lecture 7).
+    """GPT-2's architecture, smaller; the last layer does not share the weights of the embedding (lecture 7).
 
     Vaswani et al. 2017; Radford et al. 2019, "Language Models are Unsupervised Multitask Learners".
     """
@@ -744,7 +744,7 @@ class Muon(torch.optim.Optimizer):
 
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; scaled as in Liu et al.
     2025, "Muon is Scalable for LLM Training", so that AdamW's learning rate and weight decay suit it too.
-    `torch.optim.Muon` does the same in bfloat16 and one matrix at a time, which is slow on a CPU.
+    `torch.optim.Muon` does it in bfloat16 and one matrix at a time, which is slow on a CPU.
     """
 
     def __init__(self, params, lr, weight_decay):
@@ -769,7 +769,7 @@ def orthogonalize(matrices):
     """Move the singular values of matrices (N, rows, columns) close to 1; keep their singular vectors.
 
     Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix changes its singular values alone.
-    This one moves all but tiny ones into the range from 0.68 to 1.21.
+    This one moves all but tiny ones into the range from 0.68 to 1.20.
     """
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonalize(matrices.mT).mT  # the same result, from smaller products
@@ -859,6 +859,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     """Train a model on a list of words, write model.pt, log.csv and pictures into `out`, print the progress.
 
     Returns a Result: the model with the weights of the best validation loss, its vocab, the run's figures.
+    `device`, `diagnose`: as on the command line. `source`: the file that the words are from, for `resume`.
     `checkpoint`: continue that run, see `resume`. `sampling`: options of `generate`. Raises UserError; raises
     KeyboardInterrupt after Ctrl-C, once everything is saved.
     """
@@ -885,7 +886,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
         run.diagnosis = Diagnosis(model, data["training"])
 
     # The loop. Run does everything that happens between two steps, from evaluation to Ctrl-C.
-    by_length = not any(isinstance(module, BatchNorm) for module in model.modules())  # needs batches alike
+    by_length = not any(isinstance(module, BatchNorm) for module in model.modules())  # needs varied batches
     with run:
         for step in run:
             if config.type == "ngram":
@@ -909,7 +910,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     losses = ", ".join(f"{name} {loss:.4f}" for name, (loss, _) in results.items())
     print(f"loss: {losses} (standard error {results['test'][1]:.4f}) with the weights of step "
           f"{run.best_step}, the best in validation; {run.seconds:.0f} s of training")
-    names = generate(model, vocab, **{"num_samples": 20, "seed": config.seed} | sampling)
+    names = generate(model, vocab, **{"seed": config.seed} | sampling)
     print_words(names, data)
     if isinstance(model, (NGram, Bigram)):
         draw_pairs(model, vocab, data["training"], Path(out) / "pairs.png")
@@ -946,13 +947,16 @@ def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options)
     words = read_words(source) if words is None else words
     if digest(clean(words)) != checkpoint["digest"]:
         raise UserError(f"{source or 'this list'} does not have the words of the run in {out}")
-    config = dataclasses.replace(config, max_steps=max_steps or config.max_steps)
+    if max_steps is not None and config.type != "ngram":  # which counts in one step
+        config = dataclasses.replace(config, max_steps=max_steps)
     return train(words, config, out, source=source, checkpoint=checkpoint, **options)
 
 
 def train_all(words, out, values, options):
     """Train every type for the same number of steps, each in a folder; then print a table, draw a picture."""
-    configs = [configure(name, **{"max_steps": 2000} | values) for name in DEFAULTS]
+    words = clean(words)
+    vocab, values = Vocab("".join(words)), {"max_steps": 2000} | values
+    configs = [fit_to_data(configure(name, **values), words, vocab) for name in DEFAULTS]
     results = {}
     for config in configs:
         print(f"\n== {config.type} ==")
@@ -961,7 +965,6 @@ def train_all(words, out, values, options):
     for name, result in results.items():
         print(f"{name:12} {result['parameters']:>10,} {result['seconds']:>8.1f} "
               f"{result['validation'][0]:>10.4f} {result['test'][0]:>7.4f}  {result['samples'][0]}")
-    prepare_folder(Path(out))
     draw_losses({name: result["run"] for name, result in results.items()}, Path(out) / "losses.png")
     print(f"picture: {Path(out) / 'losses.png'}")
 
@@ -993,21 +996,21 @@ def draw(logits, temperature, top_k, generator):
 
 
 @torch.no_grad()
-def generate(model, vocab, prompt="", num_samples=10, temperature=1.0, top_k=None, seed=None):
+def generate(model, vocab, prompt="", num_samples=20, temperature=1.0, top_k=None, seed=None):
     """A list of `num_samples` words that begin with `prompt`, sampled letter by letter.
 
     temperature: 0 takes the most likely letter, below 1 is more careful, above 1 more daring. top_k: only
-    the k most likely letters. All words grow together as rows of a batch, until the last one has ended.
+    the k most likely letters. All words grow together as rows of a batch, until the last one has ended
+    or has MAX_LENGTH letters more. seed: the same one gives the same words.
     Raises UserError for a prompt with characters that the model never saw.
     """
-    was_training = model.training
-    model.eval()
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
     if "\n" in prompt:
-        raise UserError(f"a prompt must be one line, not {prompt!r}; the model knows {vocab}")
+        raise UserError(f"a prompt must be one line, not {prompt!r}")
     tokens = torch.tensor([0, *vocab.encode(prompt).tolist()]).repeat(num_samples, 1)  # (num_samples, t)
-    ended = torch.zeros(num_samples, dtype=torch.bool)
+    ended, was_training = torch.zeros(num_samples, dtype=torch.bool), model.training
+    model.eval()
     for _ in range(MAX_LENGTH):
         parts = tokens[:, -model.context :].to(device_of(model)).split(1000)
         logits = torch.cat([model(part)[:, -1].float().cpu() for part in parts])  # (num_samples, V)
@@ -1032,7 +1035,7 @@ def print_words(names, data):
 
 
 def new_figure(width, height):
-    """An empty figure, in inches. It does not use pyplot, so it leaves a notebook's own plots alone."""
+    """An empty figure (inches). It does not use pyplot, so it leaves a notebook's own plots alone."""
     from matplotlib.figure import Figure  # imported here because it takes a second
 
     warnings.filterwarnings("ignore", "Glyph .* missing")  # a character that the font lacks becomes a box
@@ -1120,7 +1123,7 @@ class Diagnosis:
                 module.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
         loss = loss_of(twin(self.x), self.y)
         if not outputs:
-            raise UserError(f"--diagnose looks at tanh layers; a {type(twin).__name__} has none")
+            raise UserError(f"--diagnose looks at nn.Tanh layers; {type(twin).__name__} has none")
         for (name, output), gradient in zip(outputs.items(), torch.autograd.grad(loss, [*outputs.values()])):
             saturated = output.flatten(0, -2).abs() > 0.97  # (N, channels)
             print(f"{when}: {name:10} {100 * saturated.float().mean():5.2f} % saturated, "
@@ -1171,10 +1174,10 @@ class Run:
         self.optimizers, self.data, self.sampling, self.facts = optimizers, data, sampling, facts
         self.step, self.seconds = 0, 0.0  # seconds of training alone
         self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
-        self.losses, self.log = [], []  # one a batch; (step, seconds, training, validation)
+        self.losses, self.log = [], []  # one a batch; one (step, seconds, training, validation) each time
         self.diagnosis, self.stopped, self.handler = None, False, None
         if checkpoint:
-            torch.set_num_threads(checkpoint["threads"])  # they split sums, which decides the rounding
+            torch.set_num_threads(checkpoint["threads"])  # their number decides how sums are rounded
             model.load_state_dict(checkpoint["model"])
             for optimizer, state in zip(optimizers, checkpoint["optimizers"]):
                 optimizer.load_state_dict(state)
@@ -1192,7 +1195,7 @@ class Run:
         self.saved = self.shown = time.monotonic()
 
     def __exit__(self, *_):
-        if self.handler:
+        if self.handler is not None:  # (0 is a handler too)
             signal.signal(signal.SIGINT, self.handler)
 
     def on_ctrl_c(self, *_):
@@ -1202,13 +1205,13 @@ class Run:
         self.model.train()
         while True:
             due = self.step % max(100, self.config.max_steps // 20) == 0 or self.step == self.config.end
-            if due and not (self.log and self.log[-1][0] == self.step):  # else done before the resume
+            if due and not (self.log and self.log[-1][0] == self.step):  # else it was done before a resume
                 self.look()
             if self.stopped or self.step == self.config.end:
                 return
             if self.diagnosis:
                 self.diagnosis.measure()
-            torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # for dropout; no state needs storing
+            torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # for dropout; no state to store
             start = time.perf_counter()
             yield self.step
             self.seconds += time.perf_counter() - start
@@ -1235,20 +1238,23 @@ class Run:
             few = {"num_samples": 10, "seed": self.step}
             print_words(generate(self.model, self.vocab, **self.sampling | few), self.data)
 
-    def report(self, losses, end="\n"):
-        """Print a line of progress: the step, losses, the time a step takes, the time left."""
+    def report(self, what, end="\n"):
+        """Print a line of progress: the step, what there is to say, the time a step takes, the time left."""
         pace = self.seconds / max(1, self.step)
         left = pace * (self.config.end - self.step)
-        text = f"step {self.step:5}/{self.config.end}: {losses}{f', {1e3 * pace:.1f} ms a step' * (pace > 0)}"
+        text = f"step {self.step:5}/{self.config.end}: {what}{f', {1e3 * pace:.1f} ms a step' * (pace > 0)}"
         text += f", {left // 60:.0f}:{left % 60 // 1:02.0f} left" * (0 < left < math.inf)
         print(f"{text:79}" if end == "\r" else text, end=end, flush=True)
 
     def save(self):
-        """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv."""
+        """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv.
+
+        Raises UserError if a weight is not finite.
+        """
         self.saved, weights, content = time.monotonic(), self.model.state_dict(), io.BytesIO()
         if not math.isfinite(sum(value.sum().item() for value in weights.values())):
-            raise UserError(f"training diverged before step {self.step}: a weight is not finite; the last "
-                            f"good checkpoint is in {self.out}; try a smaller --learning-rate", status=1)
+            raise UserError(f"training diverged before step {self.step}: a weight is not finite; start again "
+                            f"with a smaller --learning-rate (the last good checkpoint is kept)", status=1)
         torch.save({
             "format": FORMAT, "config": vars(self.config), "threads": torch.get_num_threads(), **self.facts,
             "progress": {name: getattr(self, name) for name in self.PROGRESS}, "model": weights,
@@ -1262,8 +1268,8 @@ class Run:
         """Draw the losses; give the model its best weights or, after Ctrl-C, raise KeyboardInterrupt."""
         draw_losses({self.config.type: self}, self.out / "loss.png")
         if self.stopped:
-            print(f"stopped after step {self.step}; everything is saved; to continue, add --resume to "
-                  f"the command (in Python: makemore.resume({str(self.out)!r}))")
+            print(f"stopped after step {self.step}; everything is saved; the same command with --resume "
+                  f"goes on (in Python: makemore.resume({str(self.out)!r}))")
             raise KeyboardInterrupt
         if self.diagnosis:
             self.diagnosis.finish(self.out / "diagnose.png")
@@ -1304,7 +1310,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse_arguments(argv):
-    parser = Parser(prog="makemore", description="Words in, more words like them out. Defaults: DEFAULTS.")
+    parser = Parser(prog="makemore", description="Words in, more like them out. Defaults: see DEFAULTS.")
     group = parser.add_argument_group("files and what to do")
     add, either = group.add_argument, group.add_mutually_exclusive_group().add_argument
     add("-i", "--input-file", metavar="FILE", help=f"words, one per line (default: {DEFAULT_WORDS})")
@@ -1339,7 +1345,7 @@ def execute(args):
         check_same({"type": args.type or checkpoint["config"].type} | settings, checkpoint["config"])
     if args.sample_only:
         model, vocab = load(args.work_dir, pick_device(args.device))
-        names, origin = generate(model, vocab, **{"num_samples": 20} | options), {}
+        names, origin = generate(model, vocab, **options), {}
         with contextlib.suppress(UserError):  # if the words are available, mark samples that are among them
             words = clean(read_words(args.input_file or checkpoint["source"]))
             if digest(words) == checkpoint["digest"]:

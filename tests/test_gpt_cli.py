@@ -155,7 +155,7 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_ends_with_the_weights_of_one_that_w
     assert stopped == 58, "that step is finished"
     said = capfd.readouterr().out
     assert (f"stopped after step {stopped}; everything is saved; "
-            "to continue, add --resume to the command") in said
+            "the same command with --resume goes on") in said
     assert not gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"])
     assert checkpoint()["progress"]["step"] == 240
     assert same_weights(whole, "out/gpt")

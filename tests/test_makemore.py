@@ -895,7 +895,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_the_resumed_run_is_exact(whole):
     last = out.strip().splitlines()[-1]
     reached = saved("stopped")["progress"]["step"]
     assert (f"stopped after step {reached}; everything is saved; "
-            "to continue, add --resume to the command") in last
+            "the same command with --resume goes on") in last
     assert 0 < reached < 240
     assert not go(*arguments, "-o", "stopped", "--resume")
     assert_same_run("stopped", whole(*arguments))
@@ -1096,7 +1096,7 @@ def test_a_resumed_run_takes_the_number_of_threads_it_was_started_with(trained):
 def test_a_prompt_with_characters_that_the_model_never_saw_is_refused(trained, capsys):
     trained("mlp")
     refuse(capsys, ["--sample-only", "--prompt", "abx"], "x", "it knows abcde")
-    refuse(capsys, ["--sample-only", "--prompt", "a\nb"], "one line", "the model knows abcde")
+    refuse(capsys, ["--sample-only", "--prompt", "a\nb"], "one line")
     refuse(capsys, ["--sample-only", "--prompt", "é🐍\udcff"], "it knows abcde")
     refuse(capsys, ["--resume", "--prompt", "A"], "'A'")
     refuse(capsys, ["-i", "words.txt", "--prompt", "A"], "'A'")
