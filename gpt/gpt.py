@@ -168,7 +168,7 @@ def find_file(name):
     for path in (place / name for place in places):
         if path.exists():
             return path
-    raise UserError(f"{name}: no such file" + f" in {', '.join(map(str, places))}" * (len(places) > 1))
+    raise UserError(f"{name}: no such file; looked in {', '.join(map(str, places))}")
 
 
 def read_file(name):

@@ -333,8 +333,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_the_last_good_checkpoint_sta
                         lambda step, config: math.nan if step == 5 else 1.0)  # breaks the weights
     assert train(steps=40) == 1
     said = capsys.readouterr().err
-    assert re.fullmatch(r"gpt: training diverged before step \d+: a weight is not finite; the last good "
-                        r"checkpoint is in out/gpt; try a smaller --learning-rate\n", said)
+    assert re.fullmatch(r"gpt: training diverged before step \d+: a weight is not finite; start again "
+                        r"with a smaller --learning-rate \(the last good checkpoint is kept\)\n", said)
     assert all(weight.isfinite().all() for weight in checkpoint()["model"].values())
 
 
