@@ -730,7 +730,8 @@ def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, tempera
     start = prompt or ("\n" if "\n" in vocab.chars else vocab.chars[0])
     tokens = torch.tensor(vocab.encode(start).tolist(), device=device_of(model)).repeat(num_samples, 1)
     size, n = model.config.block_size, model.counts.n
-    cache, was_training = Cache(size) if cached else None, model.training
+    cache = Cache(size) if cached else None
+    was_training = model.training
     model.eval()
     new = tokens[:, -size:]  # what the model is given at the next step
     for _ in range(max_new_tokens):
