@@ -1145,7 +1145,7 @@ class Diagnosis:
         self.measure()
         self.look("at the end")
         for name, ratios in zip(self.before, zip(*self.ratios)):
-            print(f"{name:15} log10(update/weight): median {np.median(ratios):+.2f}, last {ratios[-1]:+.2f}")
+            print(f"{name:18} log10(update/weight): median {np.median(ratios):+.2f}, last {ratios[-1]:+.2f}")
             self.axes["updates"].plot(ratios, linewidth=0.8, label=name)
         self.axes["updates"].axhline(-3, color="black", linestyle="--", label="a good value is about -3")
         self.axes["updates"].set(xlabel="step", ylabel="log10(std of update / std of weight)")
