@@ -1,4 +1,4 @@
-"""All tests, file by file, in as many processes as there are cores: python tests/run.py
+"""All tests, in as many processes as there are cores: python tests/run.py
 
 They are the tests of `python -m pytest`, in half the time on two cores.
 """
@@ -9,20 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-SLOW = "test_makemore.py", "test_gpt_cli.py", "test_exercises.py"  # first, so that no core waits at the end
+# Files that share a process. The slowest come first, so that no core waits at the end.
+GROUPS = [["makemore"], ["gpt_cli"], ["exercises"], ["notebook", "readme"], ["gpt", "ledger"], []]
 
 
-def run(path):
-    """Run the tests of a file, print what pytest says when they are done; return its exit status."""
-    command = [sys.executable, "-m", "pytest", "-q", str(path)]
+def run(files):
+    """Run the tests of some files, print what pytest says when they are done; return its exit status."""
+    command = [sys.executable, "-m", "pytest", "-q", *(f"tests/{file}" for file in files)]
     result = subprocess.run(command, check=False, cwd=FOLDER.parent,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    print(f"{path.name}\n{result.stdout.decode(errors='replace')}", flush=True)
+    print(f"{' '.join(files)}\n{result.stdout.decode(errors='replace')}", flush=True)
     return result.returncode
 
 
 if __name__ == "__main__":
-    files = sorted(FOLDER.glob("test_*.py"), key=lambda path: (path.name not in SLOW, path.name))
+    groups = [[f"test_{name}.py" for name in names] for names in GROUPS]
+    groups[-1] = sorted({path.name for path in FOLDER.glob("test_*.py")}.difference(*groups))  # all others
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        failed = [path.name for path, status in zip(files, pool.map(run, files)) if status]
+        failed = [" ".join(files) for files, status in zip(groups, pool.map(run, groups)) if status]
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)

@@ -865,9 +865,8 @@ def long_run(name):
     return ["-i", "words.txt", "--type", name, "--max-steps", 240, *TINY]
 
 
-@pytest.mark.parametrize("name", ["ninja", "transformer"])
-def test_a_killed_and_resumed_run_ends_like_one_that_was_never_interrupted(name, whole):
-    process = start(*long_run(name), "-o", "killed")
+def test_a_killed_and_resumed_run_ends_like_one_that_was_never_interrupted(whole):
+    process = start(*long_run("transformer"), "-o", "killed")
     try:
         wait_for_rows("killed", 2, process)
     finally:
@@ -875,14 +874,13 @@ def test_a_killed_and_resumed_run_ends_like_one_that_was_never_interrupted(name,
         process.communicate()
     reached = saved("killed")["progress"]["step"]
     assert 0 < reached < 240
-    if name == "transformer":
-        assert saved("killed")["config"]["dropout"] > 0
+    assert saved("killed")["config"]["dropout"] > 0
     assert not go("--resume", "-o", "killed")
-    assert_same_run("killed", whole(*long_run(name)))
+    assert_same_run("killed", whole(*long_run("transformer")))
 
 
 def test_ctrl_c_saves_says_how_to_go_on_and_the_resumed_run_is_exact(whole):
-    arguments = long_run("transformer")
+    arguments = long_run("ninja")  # its batch norm has running statistics
     process = start(*arguments, "-o", "stopped")
     try:
         wait_for_rows("stopped", 2, process)
