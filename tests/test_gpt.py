@@ -411,6 +411,16 @@ def test_targets_are_the_inputs_one_position_later_and_the_counts_look_before_th
     torch.testing.assert_close(log_q[0], counts.log_probs(padded[None])[0])
 
 
+def test_the_counts_look_before_the_beginning_of_a_text_that_is_shorter_than_their_context():
+    tokens = np.array([1, 2, 1, 2])
+    x, y, log_q = gpt.windows(tokens, np.array([0]), 3, gpt.Counts.count(tokens, 3))
+    assert (x.tolist(), y.tolist(), log_q.shape) == ([[1, 2, 1]], [[2, 1, 2]], (1, 3, 3))
+
+
+def test_the_sizes_for_a_cpu_are_those_of_every_cpu():
+    assert gpt.configure("cpu:0") == gpt.configure("cpu") != gpt.configure("cuda:0")
+
+
 class Share:
     def __init__(self, rank, size):
         self.rank, self.size = rank, size

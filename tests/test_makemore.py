@@ -1405,6 +1405,24 @@ def test_samples_name_the_part_of_the_data_that_has_them(trained, capsys):
         assert mark == ([parts[word]] if word in parts else [])
 
 
+def test_an_ngram_counts_once_whatever_the_number_of_steps(trained):
+    out = trained("ngram")
+    assert not go("--resume", "-o", out, "--max-steps", 50)
+    assert saved(out)["progress"]["step"] == 1
+
+
+def test_sizes_that_do_not_fit_the_words_are_refused_before_any_type_is_trained(trained, capsys):
+    trained("mlp")
+    refuse(capsys, ["-i", "words.txt", "--type", "all", "--block-size", "4"], "--block-size 4 is too short")
+
+
+def test_a_refused_prompt_leaves_the_model_in_training_mode():
+    model = make_model("mlp").train()
+    with pytest.raises(mm.UserError):
+        mm.generate(model, VOCAB, prompt="?")
+    assert model.training
+
+
 def test_two_runs_write_into_one_folder_without_breaking_each_others_files():
     code = (  # one program that becomes two, so that both begin at the same moment
         "import os, sys, matplotlib.figure, torch._dynamo, makemore\n"
