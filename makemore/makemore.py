@@ -1098,7 +1098,7 @@ def draw_letters(model, vocab, path):
     ax.scatter(*zip(*points), s=200, color="lightblue")
     for letter, (a, b) in zip("." + vocab.chars[1:], points):
         ax.text(a, b, letter, ha="center", va="center", parse_math=False)
-    ax.set(title="The letters as the model sees them", xlabel="first principal component", ylabel="second")
+    ax.set(title="The letters by their first two principal components", xlabel="first", ylabel="second")
     save_figure(ax.figure, path)
 
 
