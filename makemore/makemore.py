@@ -1034,12 +1034,12 @@ def print_words(names, data):
 # Pictures
 
 
-def new_figure(width, height):
+def new_figure(width, height, layout="constrained"):
     """An empty figure (inches). It does not use pyplot, so it leaves a notebook's own plots alone."""
     from matplotlib.figure import Figure  # imported here because it takes a second
 
     warnings.filterwarnings("ignore", "Glyph .* missing")  # a character that the font lacks becomes a box
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+    return Figure(figsize=(width, height), dpi=120, layout=layout)
 
 
 def save_figure(figure, path):
@@ -1051,7 +1051,7 @@ def save_figure(figure, path):
 
 def draw_losses(runs, path):
     """`runs`: {type: Run}. Draw the validation losses; with a single run, also the batches and their mean."""
-    ax = new_figure(8, 5).subplots()
+    ax = new_figure(8, 5, layout=None).add_axes((0.08, 0.1, 0.9, 0.88))
     best = min(run.best_loss for run in runs.values())
     for i, (name, run) in enumerate(runs.items()):
         if len(runs) == 1 and run.losses:
