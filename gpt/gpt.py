@@ -74,7 +74,6 @@ class Config:
         return math.inf if self.max_steps == -1 else self.max_steps
 
 
-
 # "Try:" names a change and how much higher the validation loss is with it; the edit is in tests/ledger.py.
 # Try: a batch of 4 with a context of 512: no difference. Try: 4 heads: no difference.
 DEFAULTS = {
@@ -791,7 +790,7 @@ class Run:
         self.optimizer, self.validation, self.sampling, self.facts = optimizer, validation, sampling, facts
         self.step, self.seconds = 0, 0.0  # seconds of training alone
         self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
-        self.losses, self.log = [], []  # one a batch; one (step, seconds, training, validation) each time
+        self.losses, self.log = [], []  # of each batch; (step, seconds, training, validation) of each look
         self.pressed, self.stopped, self.handler = False, False, None  # Ctrl-C here; Ctrl-C in any process
         if checkpoint:
             if checkpoint["processes"] != team.size:
@@ -872,7 +871,7 @@ class Run:
         self.saved, weights, content = time.monotonic(), self.model.state_dict(), io.BytesIO()
         if not math.isfinite(sum(value.sum().item() for value in weights.values())):
             raise UserError(f"training diverged before step {self.step}: a weight is not finite; start again "
-                            f"with a smaller --learning-rate (the last good checkpoint is kept)", status=1)
+                            "with a smaller --learning-rate (the last good checkpoint is kept)", status=1)
         if self.team.rank != 0:
             return
         torch.save({

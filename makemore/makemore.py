@@ -80,7 +80,6 @@ class Config:
         return math.inf if self.max_steps == -1 else self.max_steps
 
 
-
 DEFAULTS = {  # None: the type does not use it. block 0: as long as the longest word and its end.
     #              steps batch    rate  decay  block  layers  heads  embd embd2  dropout
     "ngram":       (   1, None,   None,  None,     3,   None,  None, None, None, None),
@@ -285,8 +284,7 @@ class Words:
 
         An epoch visits every word once, except the few that are left over and do not fill a batch.
         `by_length` puts words of similar length together (it sorts within groups of forty batches), so that
-        there is little padding: an epoch of names.txt takes 174,000 positions instead of 280,000 (batch of
-        128).
+        there is little padding: an epoch of names.txt takes 174,000 positions, not 280,000 (batches of 128).
         """
         batch_size = min(batch_size, len(self))
         epoch, i = divmod(step, len(self) // batch_size)
@@ -1174,7 +1172,7 @@ class Run:
         self.optimizers, self.data, self.sampling, self.facts = optimizers, data, sampling, facts
         self.step, self.seconds = 0, 0.0  # seconds of training alone
         self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
-        self.losses, self.log = [], []  # one a batch; one (step, seconds, training, validation) each time
+        self.losses, self.log = [], []  # of each batch; (step, seconds, training, validation) of each look
         self.diagnosis, self.stopped, self.handler = None, False, None
         if checkpoint:
             torch.set_num_threads(checkpoint["threads"])  # their number decides how sums are rounded
@@ -1254,7 +1252,7 @@ class Run:
         self.saved, weights, content = time.monotonic(), self.model.state_dict(), io.BytesIO()
         if not math.isfinite(sum(value.sum().item() for value in weights.values())):
             raise UserError(f"training diverged before step {self.step}: a weight is not finite; start again "
-                            f"with a smaller --learning-rate (the last good checkpoint is kept)", status=1)
+                            "with a smaller --learning-rate (the last good checkpoint is kept)", status=1)
         torch.save({
             "format": FORMAT, "config": vars(self.config), "threads": torch.get_num_threads(), **self.facts,
             "progress": {name: getattr(self, name) for name in self.PROGRESS}, "model": weights,
