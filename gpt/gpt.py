@@ -759,10 +759,10 @@ def draw_losses(losses, log, path):
     ax = figure.add_axes((0.08, 0.1, 0.9, 0.88))
     width = 1 + len(losses) // 50
     mean = np.convolve(losses, np.ones(width) / width, mode="valid")
-    ax.plot(losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
-    ax.plot(range(width - 1, width - 1 + len(mean)), mean, color="tab:blue", label=f"mean of {width} batches")
+    ax.plot(losses, color="C0", alpha=0.25, linewidth=0.5, label="batch")
+    ax.plot(range(width - 1, width - 1 + len(mean)), mean, color="C0", label=f"mean of {width} batches")
     steps, _, _, validation = zip(*log)
-    ax.plot(steps, validation, ".-", color="tab:orange", label=f"validation, {min(validation):.4f} at best")
+    ax.plot(steps, validation, ".-", color="C1", label=f"validation, {min(validation):.4f} at best")
     ax.set(xlabel="step", ylabel="loss (nats per character)",
            ylim=(min([*validation, *losses[-100:]]) - 0.1, max(validation) + 0.2))
     ax.grid(alpha=0.3)

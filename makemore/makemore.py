@@ -1052,12 +1052,11 @@ def draw_losses(runs, path):
     ax = new_figure(8, 5, layout=None).add_axes((0.08, 0.1, 0.9, 0.88))
     best = min(run.best_loss for run in runs.values())
     for i, (name, run) in enumerate(runs.items()):
-        if len(runs) == 1 and run.losses:
+        if len(runs) == 1:
             width = 1 + len(run.losses) // 50
             mean = np.convolve(run.losses, np.ones(width) / width, mode="valid")
-            ax.plot(run.losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="batch")
-            steps = range(width - 1, len(run.losses))
-            ax.plot(steps, mean, color="tab:blue", label=f"mean of {width} batches")
+            ax.plot(run.losses, color="C0", alpha=0.25, linewidth=0.5, label="batch")
+            ax.plot(range(width - 1, len(run.losses)), mean, color="C0", label=f"mean of {width} batches")
         steps, _, _, validation = zip(*run.log)
         label = f"{name}: validation, {run.best_loss:.4f} at best"
         ax.plot(steps, validation, ".-" if i < 10 else ".--", color=f"C{i + 1}", label=label)  # ten colors
@@ -1173,7 +1172,7 @@ class Run:
         self.step, self.seconds = 0, 0.0  # seconds of training alone
         self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
         self.losses, self.log = [], []  # of each batch; (step, seconds, training, validation) of each look
-        self.diagnosis, self.stopped, self.handler = None, False, None
+        self.diagnosis, self.pressed, self.stopped, self.handler = None, False, False, None
         if checkpoint:
             torch.set_num_threads(checkpoint["threads"])  # their number decides how sums are rounded
             model.load_state_dict(checkpoint["model"])
@@ -1197,7 +1196,7 @@ class Run:
             signal.signal(signal.SIGINT, self.handler)
 
     def on_ctrl_c(self, *_):
-        self.stopped = True  # the loop stops after this step
+        self.pressed = True  # the loop stops after this step
 
     def __iter__(self):
         self.model.train()
@@ -1215,6 +1214,7 @@ class Run:
             self.seconds += time.perf_counter() - start
             self.step += 1
             self.losses.append(self.loss)
+            self.stopped = self.pressed  # asked once a step, so that no step is left unsaved
             if self.stopped or time.monotonic() - self.saved > 15:
                 self.save()
             if sys.stdout and sys.stdout.isatty() and time.monotonic() - self.shown > 0.2:  # the live line
@@ -1265,7 +1265,7 @@ class Run:
     def finish(self):
         """Draw the losses; give the model its best weights or, after Ctrl-C, raise KeyboardInterrupt."""
         draw_losses({self.config.type: self}, self.out / "loss.png")
-        if self.stopped:
+        if self.stopped or self.pressed:
             print(f"stopped after step {self.step}; everything is saved; the same command with --resume "
                   f"goes on (in Python: makemore.resume({str(self.out)!r}))")
             raise KeyboardInterrupt

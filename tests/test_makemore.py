@@ -82,8 +82,8 @@ def start(*arguments, **options):
     """A real process of the command line, with as many threads as here."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options,
+        [sys.executable, str(SCRIPT), *map(str, arguments)], text=True, env=environment,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
     )
 
 
@@ -861,8 +861,8 @@ def whole(tmp_path_factory):
     return finished
 
 
-def long_run(name):
-    return ["-i", "words.txt", "--type", name, "--max-steps", 240, *TINY]
+def long_run(name, steps=240):
+    return ["-i", "words.txt", "--type", name, "--max-steps", steps, *TINY]
 
 
 def test_a_killed_and_resumed_run_ends_like_one_that_was_never_interrupted(whole):
@@ -879,24 +879,45 @@ def test_a_killed_and_resumed_run_ends_like_one_that_was_never_interrupted(whole
     assert_same_run("killed", whole(*long_run("transformer")))
 
 
-def test_ctrl_c_saves_says_how_to_go_on_and_the_resumed_run_is_exact(whole):
-    arguments = long_run("ninja")  # its batch norm has running statistics
-    process = start(*arguments, "-o", "stopped")
-    try:
-        wait_for_rows("stopped", 2, process)
-        process.send_signal(signal.SIGINT)
-        status, out, err = finish(process)
-    finally:
-        process.kill()
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run on a terminal, stopped by Ctrl-C as soon as it shows the live line: (folder, status, shown)."""
+    folder = tmp_path_factory.mktemp("stopped")
+    (folder / "words.txt").write_text("\n".join(WORDS) + "\n")
+    here, there = pty.openpty()
+    process = start(*long_run("ninja", 600), cwd=folder, stdout=there, stderr=there)
+    os.close(there)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while part := os.read(here, 10_000):
+            if b"batch " in part and b"batch " not in shown:
+                process.send_signal(signal.SIGINT)
+            shown += part
+    os.close(here)
+    return folder, process.wait(), shown.decode()
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_the_resumed_run_is_exact(stopped, whole, monkeypatch):
+    folder, status, shown = stopped
+    monkeypatch.chdir(folder)
     assert status == 130
-    assert "Traceback" not in err
-    last = out.strip().splitlines()[-1]
-    reached = saved("stopped")["progress"]["step"]
+    assert "Traceback" not in shown
+    reached = saved("out/makemore")["progress"]["step"]
     assert (f"stopped after step {reached}; everything is saved; "
-            "the same command with --resume goes on") in last
-    assert 0 < reached < 240
-    assert not go(*arguments, "-o", "stopped", "--resume")
-    assert_same_run("stopped", whole(*arguments))
+            "the same command with --resume goes on") in shown.splitlines()[-1]
+    assert 0 < reached < 600
+    arguments = long_run("ninja", 600)  # its batch norm has running statistics
+    assert not go(*arguments, "--resume")
+    assert_same_run("out/makemore", whole(*arguments))
+
+
+def test_the_live_line_is_on_a_terminal_and_not_in_a_pipe(stopped, runs):
+    assert "batch " not in (runs / "printed.txt").read_text()
+    shown = stopped[2]
+    assert "batch " in shown and " left" in shown
+    for line in shown.split("\n"):  # what is printed for good covers the live line before it
+        parts = line.rstrip("\r").split("\r")
+        assert len(parts[-1]) >= len(parts[-2].rstrip()) if len(parts) > 1 else True, parts[-2:]
 
 
 def test_a_resumed_run_may_be_given_a_larger_total(trained):
@@ -1361,6 +1382,21 @@ def test_what_cannot_be_combined_is_refused(trained, capsys):
     refuse(capsys, ["--sample-only", "--max-steps", "9"], "--max-steps")
 
 
+def test_ctrl_c_while_the_live_line_is_written_leaves_no_step_unsaved():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+        def write(self, text):
+            if "batch " in text:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().write(text)
+
+    with contextlib.redirect_stdout(Terminal()) as shown:
+        assert mm.main(["-i", "words.txt", "--type", "mlp", "--max-steps", "100000", *TINY]) == 130
+    assert f"stopped after step {saved('out/makemore')['progress']['step']};" in shown.getvalue()
+
+
 def test_ctrl_c_before_the_first_step_stops_after_it_with_all_saved(monkeypatch):
     class Pressed(mm.Run):
         def look(self):
@@ -1372,26 +1408,8 @@ def test_ctrl_c_before_the_first_step_stops_after_it_with_all_saved(monkeypatch)
         patch.setattr(mm, "Run", Pressed)
         assert go("-i", "words.txt", "--type", "mlp", "--max-steps", "200", *TINY) == 130
     assert signal.getsignal(signal.SIGINT) is before
-    assert saved("out/makemore")["progress"]["step"] == 0
+    assert saved("out/makemore")["progress"]["step"] == 1
     assert not go("--resume", "--max-steps", "200")
-
-
-def test_the_live_line_is_on_a_terminal_and_not_in_a_pipe(runs):
-    assert "batch " not in (runs / "printed.txt").read_text()
-    here, there = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), "-i", "words.txt", "--type", "mlp", "--max-steps", "800", *TINY],
-        stdout=there)
-    os.close(there)
-    shown = b""
-    with contextlib.suppress(OSError):  # the end of a terminal
-        while part := os.read(here, 10000):
-            shown += part
-    assert process.wait() == 0
-    assert b"batch " in shown and b" left" in shown
-    for line in shown.decode().split("\n"):  # what is printed for good covers the live line before it
-        parts = line.rstrip("\r").split("\r")
-        assert len(parts[-1]) >= len(parts[-2].rstrip()) if len(parts) > 1 else True, parts[-2:]
 
 
 def test_samples_name_the_part_of_the_data_that_has_them(trained, capsys):
@@ -1424,19 +1442,17 @@ def test_a_refused_prompt_leaves_the_model_in_training_mode():
 
 
 def test_two_runs_write_into_one_folder_without_breaking_each_others_files():
-    code = (  # one program that becomes two, so that both begin at the same moment
-        "import os, sys, matplotlib.figure, torch._dynamo, makemore\n"
-        "other = os.fork()\n"
-        "status = makemore.main()\n"
-        "sys.exit(status or (os.waitpid(other, 0)[1] if other else 0))\n"
-    )
-    arguments = ["-i", "words.txt", "--type", "bigram", "--max-steps", "120", *TINY]
-    finished = subprocess.run(
-        [sys.executable, "-c", code, *arguments], check=False, capture_output=True, text=True, timeout=120,
-        env={**os.environ, "PYTHONPATH": str(SCRIPT.parent)})
-    assert (finished.returncode, finished.stderr) == (0, "")
-    assert finished.stdout.count("in out/makemore: ") == 2, "both came to their end"
-    assert mm.load("out/makemore")
+    for i in range(8):
+        out = Path(f"out{i}").resolve()
+        other = os.fork()  # so that both begin at the same moment
+        status = 1
+        try:
+            status = go("-i", "words.txt", "--type", "ngram", "-o", out)
+        finally:
+            if not other:
+                os._exit(status or 0)
+        assert (status, os.waitpid(other, 0)[1]) == (None, 0)
+        assert mm.load(out)
 
 
 # ------------------------------------------------------------------------------------------------------------
