@@ -10,7 +10,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 # Files that share a process. The slowest come first, so that no core waits at the end.
-GROUPS = [["makemore"], ["gpt_cli"], ["exercises"], ["notebook", "readme"], ["gpt", "ledger"], []]
+GROUPS = [["makemore"], ["gpt_cli", "gpt", "ledger"], ["exercises"], ["notebook", "readme"], []]
 
 
 def run(files):
