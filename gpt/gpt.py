@@ -760,7 +760,7 @@ def draw_losses(losses, log, path):
     width = 1 + len(losses) // 50
     mean = np.convolve(losses, np.ones(width) / width, mode="valid")
     ax.plot(losses, color="C0", alpha=0.25, linewidth=0.5, label="batch")
-    ax.plot(range(width - 1, width - 1 + len(mean)), mean, color="C0", label=f"mean of {width} batches")
+    ax.plot(range(width - 1, len(losses)), mean, color="C0", label=f"mean of {width} batches")
     steps, _, _, validation = zip(*log)
     ax.plot(steps, validation, ".-", color="C1", label=f"validation, {min(validation):.4f} at best")
     ax.set(xlabel="step", ylabel="loss (nats per character)",

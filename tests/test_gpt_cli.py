@@ -1,7 +1,6 @@
 """gpt at the command line: runs, checkpoints, faults, several processes."""
 import contextlib
 import csv
-import io
 import math
 import os
 import re
@@ -406,17 +405,8 @@ def test_a_run_in_a_thread_of_its_own_needs_no_handler_for_ctrl_c():
     assert status == [None]
 
 
-def test_a_terminal_shows_the_live_line_until_the_next_line_covers_it():
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-        def write(self, text):
-            if "batch " in text:
-                os.kill(os.getpid(), signal.SIGINT)
-            return super().write(text)
-
-    with contextlib.redirect_stdout(Terminal()) as shown:
+def test_a_terminal_shows_the_live_line_until_the_next_line_covers_it(terminal):
+    with contextlib.redirect_stdout(terminal) as shown:
         assert train(steps=100_000) == 130
     live, after = re.search(r"^(step +\d+/100000: batch \d\.\d+, \d+\.\d ms a step, \d+:\d\d left *)\r(.*)\n",
                             shown.getvalue(), re.MULTILINE).groups()

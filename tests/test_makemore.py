@@ -1394,17 +1394,8 @@ def test_what_cannot_be_combined_is_refused(trained, capsys):
     refuse(capsys, ["--sample-only", "--max-steps", "9"], "--max-steps")
 
 
-def test_ctrl_c_while_the_live_line_is_written_leaves_no_step_unsaved():
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-        def write(self, text):
-            if "batch " in text:
-                os.kill(os.getpid(), signal.SIGINT)
-            return super().write(text)
-
-    with contextlib.redirect_stdout(Terminal()) as shown:
+def test_ctrl_c_while_the_live_line_is_written_leaves_no_step_unsaved(terminal):
+    with contextlib.redirect_stdout(terminal) as shown:
         assert mm.main(["-i", "words.txt", "--type", "mlp", "--max-steps", "100000", *TINY]) == 130
     assert f"stopped after step {saved('out/makemore')['progress']['step']};" in shown.getvalue()
 
