@@ -1,37 +1,31 @@
-"""gpt: a text in, more text like it out; a transformer written the way transformers are written today.
+"""gpt: train a character-level transformer on a text, and sample from it.
 
-    python gpt.py                                      a few minutes on two CPU cores: almost Shakespeare
+    python gpt.py                                      five minutes on two CPU cores: almost Shakespeare
     python gpt.py -i my.txt -o out/my                  another text, another folder
     python gpt.py --sample-only --prompt "ROMEO:"      text from the trained model in out/gpt
     python gpt.py --resume                             continue where the last run stopped
     torchrun --standalone --nproc_per_node=2 gpt.py    two processes, each with a batch of its own
 
-Read `Block` and `Transformer` in makemore.py first: GPT-2 (Radford et al. 2019). This file departs from them
-in six ways. The code for each is marked with its number. The figure at the end is how much higher the
-validation loss is with GPT-2's part in its place, after the seconds that 150 steps take (README: "What each
-part is worth"):
+This is the transformer of lecture 7 of "Neural Networks: Zero to Hero": tokens and positions, heads of
+attention, feed-forward layers, residual connections, norms.
 
-    (1) counts, lecture 2's model (Kneser & Ney 1995): as an input 0.021, in the output 0.065, both      0.781
-    (2) a head that copies what followed the same letters before (Olsson et al. 2022)                    0.061
-    (3) RMSNorm (Zhang & Sennrich 2019), without weights, and no biases anywhere                 no difference
-    (4) rotary positions (Su et al. 2021)                                                        no difference
-    (5) QK-norm (Henry et al. 2020)                                                              no difference
-    (6) squared ReLU (So et al. 2021)                                                            no difference
+DEPARTURES
 
-Many of today's open models have (3) to (6) or their like. None has (1) or (2), which do most of the work.
-
-Contents: configuration, data, counts, model, learning rate, training, sampling, pictures; then the machinery,
-the same as in makemore.py. The loss is always the mean negative log-likelihood in nats per character.
+Contents: configuration, data, model, optimizers, training, sampling, pictures; then the machinery, the same
+as in makemore.py. The loss is always the mean negative log-likelihood in nats per character.
 """
 import argparse
 import atexit
+import builtins
+import codecs
 import contextlib
 import dataclasses
 import functools
 import hashlib
+import importlib.util
 import io
-import itertools
 import math
+import operator
 import os
 import signal
 import sys
@@ -40,88 +34,42 @@ import typing
 import zipfile
 from pathlib import Path
 
+if __name__ == "__main__":  # importing torch takes seconds: let Ctrl-C end it without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 # ------------------------------------------------------------------------------------------------------------
-# Configuration
-
-
-def number(low, high, text, **default):
-    """A field of Config: a number, its lowest and highest value, and the text for --help."""
-    return dataclasses.field(metadata={"number": (low, high, text)}, **default)
+# Configuration and defaults
 
 
 @dataclasses.dataclass
 class Config:
-    """All settings of a run. `configure` builds it from the defaults of a device."""
+    """All settings of a run, with the defaults for a CPU. `SETTINGS`, in the machinery, has the limits."""
 
-    max_steps: int = number(1, 10**9, "total number of steps, also after --resume; -1: no end")
-    batch_size: int = number(1, 10**6, "windows in a batch, in each process")
-    learning_rate: float = number(0, 1e9, "the peak of the learning rate")
-    block_size: int = number(1, 10**6, "context length, in characters")
-    n_layer: int = number(1, 1000, "number of layers")
-    n_head: int = number(1, 1000, "number of attention heads")
-    n_embd: int = number(2, 10**5, "channels of a character's vector")
-    dropout: float = number(0, 0.99, "share of a layer's outputs set to 0 in training")
-    seed: int = number(0, 2**32 - 1, "default: 3407; with --sample-only: a new one every time", default=3407)
-    vocab_size: int = 0  # from the data
+    vocab_size: int = 0  # from the text
+    block_size: int = 256  # context length, in characters
+    n_layer: int = 4
+    n_head: int = 2
+    n_embd: int = 128  # channels of a character's vector
+    dropout: float = 0.05  # probability
+    batch_size: int = 8  # windows, in each process
+    max_steps: int = 1400  # -1: no end
+    learning_rate: float = 0.01  # the peak
+    seed: int = 3407
 
     @property
-    def end(self):  # the step at which the run ends
+    def end(self):
+        """The step at which the run ends."""
         return math.inf if self.max_steps == -1 else self.max_steps
 
 
-# "Try:" names a change and how much higher the validation loss is with it; the edit is in tests/ledger.py.
-# Try: a batch of 4 with a context of 512: no difference. Try: 4 heads: no difference.
-DEFAULTS = {
-    #       steps batch  rate  context layers heads channels dropout
-    "cpu":  (1500,    2, 0.003,   1024,     2,    2,     128,    0.0),
-    "gpu":  (5000,   16, 0.001,   1024,     6,    6,     384,    0.2),
-}
-SAMPLING = {
-    "num_samples": (1, 10**6, "how many texts (default: 1)"),
-    "max_new_tokens": (1, 10**9, "characters of a text (default: 500)"),
-    "temperature": (0, 1e9, "0: always the most likely character; 1: as learned (default: 0.6)"),
-    "top_k": (1, 10**6, "draw from the N most likely characters only (default: all)"),
-}
-SETTINGS = {field.name: field.metadata["number"] for field in dataclasses.fields(Config) if field.metadata}
-SIZES = "n_layer", "n_head", "n_embd", "block_size"  # --init-from takes these over
+GPU = {"n_layer": 6, "n_head": 6, "n_embd": 384, "dropout": 0.2, "batch_size": 64, "max_steps": 5000}
 DEFAULT_TEXT = "tinyshakespeare.txt"
 DEFAULT_OUT = "out/gpt"
-FILES = "model.pt", "log.csv", "loss.png"
-FORMAT = "gpt 7"  # of model.pt
-CONTENT = "chars", "source", "digest", "counts", "threads", "processes", "progress", "model", "optimizer"
-VERSION = "1.0.0"
-
-
-class UserError(Exception):
-    """An error that the command line prints as one sentence. `status`: 2, a wrong command; 1, all else."""
-
-    def __init__(self, message, status=2):
-        super().__init__(message)
-        self.status = status
-
-
-def flag(name):
-    return f"--{name.replace('_', '-')}"
-
-
-def check_limits(values):
-    """`values`: {name: number}. Raises UserError if one is not between its lowest and highest value."""
-    for name, (low, high, _) in (SETTINGS | SAMPLING).items():
-        value = values.get(name)
-        if value is not None and not low <= value <= high and (name, value) != ("max_steps", -1):
-            raise UserError(f"{flag(name)} must be from {low} to {high}, not {value}")
-
-
-def check_same(values, config):
-    """Raises UserError if a flag contradicts the settings of an earlier run."""
-    for name, value in values.items():
-        if value != (known := getattr(config, name)):
-            raise UserError(f"{flag(name)} {value} contradicts the run in the folder, which has {known}")
 
 
 def configure(device="cpu", **values):
@@ -129,71 +77,12 @@ def configure(device="cpu", **values):
 
     Raises UserError for impossible values, TypeError for settings that do not exist.
     """
-    check_limits(values)
-    kind = "cpu" if str(device).startswith("cpu") else "gpu"
-    config = dataclasses.replace(Config(*DEFAULTS[kind]), **values)
-    if config.n_embd % (2 * config.n_head):
-        raise UserError(f"--n-embd {config.n_embd} does not divide into {config.n_head} heads of even size")
-    return config
-
-
-def pick_device(name):
-    """`auto` means a GPU if there is one, CUDA or Apple's. Under torchrun every process takes a CUDA
-    GPU of its own.
-
-    Raises UserError if the device cannot be used.
-    """
-    if name == "auto":
-        mps = torch.backends.mps.is_available() and "RANK" not in os.environ  # (it cannot work with others)
-        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    try:
-        (torch.zeros(1, device=name) + 1).cpu()  # a trial
-        return torch.device(name)
-    except (RuntimeError, AssertionError):
-        raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
+    defaults = {} if str(device).startswith("cpu") else GPU
+    return check_config(Config(**defaults | values))
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Data
-
-HERE = Path(__file__).resolve().parent
-
-
-def find_file(name):
-    """The path of a file. A bare name may be in the working directory, beside this script or in data/."""
-    places = [Path.cwd(), HERE, HERE.parent / "data"] if Path(name).name == str(name) else [Path()]
-    for path in (place / name for place in places):
-        if path.exists():
-            return path
-    raise UserError(f"{name}: no such file; looked in {', '.join(map(str, places))}")
-
-
-def read_file(name):
-    """The text of a UTF-8 file, a newline at every line end. Raises UserError if the file is not text."""
-    try:
-        text = find_file(name).read_text("utf-8").removeprefix("\ufeff")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {name}: {error}") from None
-    if "\0" in text or not text.strip():
-        raise UserError(f"{name} is {'a binary file' if text.strip() else 'empty or blank'}")
-    return text
-
-
-def write_file(path, content):
-    """Replace a file: if the program is killed, the old file or the new one is there, never half of one."""
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror}", status=1) from None
-
-
-def digest(text):
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Vocab:
@@ -206,19 +95,21 @@ class Vocab:
         return len(self.chars)
 
     def encode(self, text):
-        """The tokens of a text, an array. Raises UserError if it has characters that the vocab lacks."""
-        if unknown := sorted(set(text) - set(self.chars)):
-            raise UserError(f"the model never saw {' '.join(map(repr, unknown))}; it knows {self}")
-        table = np.zeros(sys.maxunicode + 1, np.min_scalar_type(len(self)))  # code point -> token
-        table[[ord(char) for char in self.chars]] = np.arange(len(self))
-        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-        return np.concatenate([table[part] for part in np.array_split(codes, 1 + len(codes) // 2**22)])
+        """The tokens of a text, an array. Raises UserError for characters that are not in the vocabulary."""
+        unknown = sorted(set(text) - set(self.chars))
+        if unknown:
+            raise UserError(f"not in the vocabulary: {' '.join(map(repr, unknown))}; the vocabulary is {self}")
+        code_points = [ord(char) for char in self.chars]
+        # A table from code point to token, so that NumPy translates a text of millions of characters at once.
+        table = np.zeros(max(code_points) + 1, np.uint8 if len(self) <= 256 else np.int32)
+        table[code_points] = np.arange(len(self))
+        return table[np.frombuffer(text.encode("utf-32-le"), np.uint32)]
 
     def decode(self, tokens):
         return "".join(self.chars[i] for i in tokens)
 
     def __str__(self):
-        return repr(self.chars[:100])[1:-1]
+        return repr(self.chars[:100]).strip("'")
 
 
 def split(tokens, block_size):
@@ -230,100 +121,49 @@ def split(tokens, block_size):
     return {"training": tokens[:n], "validation": tokens[n:]}
 
 
-# ------------------------------------------------------------------------------------------------------------
-# Counts: lecture 2's first model, done right
+def windows(tokens, starts, block_size):
+    """The windows of a text that begin at `starts` (B,): inputs x and, one position later, targets y, (B, T)."""
+    positions = starts[:, None] + torch.arange(block_size + 1, device=starts.device)
+    text = tokens[positions].long()  # (B, T + 1)
+    return text[:, :-1], text[:, 1:]
 
 
-class Counts:
-    """(1) How often each character followed the last n: interpolated Kneser-Ney (Kneser & Ney 1995;
-    Chen & Goodman 1998).
+@functools.lru_cache(maxsize=2)
+def epoch_starts(seed, epoch, length, block_size):
+    """Where the windows of an epoch begin: end to end from a random offset, in random order."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    count = max(1, (length - 1) // block_size - 1)
+    spare = length - block_size * count  # characters that no window needs
+    offset = torch.randint(min(block_size, spare), (1,), generator=generator)
+    return offset + block_size * torch.randperm(count, generator=generator)
 
-    Lecture 2 adds 1 to every count, so that no probability is 0. Here every count gives up D = 0.9 instead.
-    The next shorter context, without the first letter, decides who gets the share that this frees:
 
-        q(c | context) = max(count(c) - D, 0) / total + D kinds / total * q(c | shorter context)
+def batch_starts(length, config, step, team):
+    """Where the windows of this process's batch begin, (B,); seed, step and rank decide it.
 
-    `kinds` is how many different characters followed. If "e" followed "th" three times and "a" once, total
-    is 4 and kinds is 2. Then q(e | th) = 2.1 / 4 + 0.45 q(e | h), and "o", which never followed, gets only
-    0.45 q(o | h). A rare context leaves more to the shorter one. Below the empty context, every q is 1 / V.
-
-    The longest contexts count how often c followed. A shorter one counts how many different letters stood
-    before it when c followed, because "Francisco" is frequent, but a bad guess unless "San" comes before it.
-
-    A group of letters is one number whose digits in base V are the letters. With a, b, c = 0, 1, 2 and V = 3,
-    "cab" is 2 * 9 + 0 * 3 + 1 = 19. Its context, "ca", is 19 // 3 = 6; its last two letters, "ab", 19 % 9.
-
-    A table that has counted the text to predict knows the answers, and the model would learn to trust counts
-    too much. So in training, table k leaves out the k-th part of the text and predicts only the letters of
-    that part. One more table counts the whole text, for validation and sampling.
+    (1) An epoch visits all of the text once. The lecture draws its windows at random.
     """
+    count = len(epoch_starts(config.seed, 0, length, config.block_size))  # windows in an epoch
+    first = (step * team.size + team.rank) * config.batch_size
+    starts = []
+    for number in range(first, first + config.batch_size):
+        epoch, i = divmod(number, count)
+        starts.append(epoch_starts(config.seed, epoch, length, config.block_size)[i])
+    return torch.stack(starts)
 
-    # Try: counts of 4 letters, LONGEST = 4: +0.061.
-    PARTS, PIECES, LONGEST, DISCOUNT = 8, 4, 6, 0.9  # a part is PIECES pieces, spread over the text
-    ENOUGH = 4_000_000  # characters; the rest of a longer text is not counted
 
-    def __init__(self, V, groups, counts, size=0):
-        """Groups of n + 1 letters, sorted, the table as first digit; their counts; how many
-        letters were counted in all."""
-        self.V, self.n, self.size = V, self.longest(V), size
-        self.groups, self.counts, self.levels = groups, counts, []
-        for length in range(self.n, -1, -1):  # letters in a context
-            contexts, start = np.unique(groups // V, return_index=True)  # its groups stand from `start` on
-            kinds = np.diff(np.append(start, len(groups)))
-            total = np.add.reduceat(counts, start)
-            self.levels.insert(0, (contexts, start, kinds, total, groups % V, counts))
-            table, group = np.divmod(groups, V ** (self.n + 1))
-            # For the shorter contexts, each different group counts once, however often it occurred.
-            groups, counts = np.unique(table * V ** (self.n + 1) + group % V**length, return_counts=True)
+def training_batch(tokens, config, step, team):
+    """The inputs x and targets y of a step, (B, T) each.
 
-    @classmethod
-    def longest(cls, V):
-        """The most letters a context can have if the numbers of all tables must stay below 2^63."""
-        return next(n for n in range(cls.LONGEST, -1, -1) if (cls.PARTS + 1) * V ** (n + 1) < 2**63)
-
-    @classmethod
-    def count(cls, tokens, V):
-        """Count a text, in all tables."""
-        tokens, n = tokens[: cls.ENOUGH].astype(np.int64), cls.longest(V)
-        padded = np.concatenate([np.zeros(n, np.int64), tokens])
-        groups = sum(padded[i : i + len(tokens)] * V ** (n - i) for i in range(n + 1))
-        parts = cls.part_of(np.arange(len(tokens)), len(tokens))
-        tables = [groups[parts != k] + k * V ** (n + 1) for k in range(cls.PARTS + 1)]
-        return cls(V, *np.unique(np.concatenate(tables), return_counts=True), len(tokens))
-
-    @classmethod
-    def part_of(cls, positions, size):
-        """The part, 0 to PARTS - 1, to which each of these positions of a text of `size` letters belongs."""
-        return positions * cls.PARTS * cls.PIECES // size % cls.PARTS
-
-    def table_without(self, positions):
-        """For each of these positions of the text, the table that leaves it out."""
-        return np.where(positions < self.size, self.part_of(positions, self.size), self.PARTS)
-
-    def whole(self):
-        """The groups and counts of the last table, the only one that a trained model needs."""
-        last = self.groups >= self.PARTS * self.V ** (self.n + 1)
-        return self.groups[last], self.counts[last]
-
-    def log_probs(self, text, table=PARTS):
-        """log q (B, T, V) after each of the last T letters of text (B, n + T), from its table (B, T)."""
-        V, n = self.V, self.n
-        B, T = text.shape[0], text.shape[1] - n
-        number = sum((text[:, i + 1 : i + 1 + T] * V ** (n - 1 - i) for i in range(n)), np.zeros((B, T), int))
-        table = np.broadcast_to(table, (B, T)).ravel() * V**n
-        q = np.full((B * T, V), 1 / V, np.float32)  # a row for each position
-        for length, (contexts, start, kinds, total, letter, count) in enumerate(self.levels):
-            wanted = table + number.ravel() % V**length
-            found = np.searchsorted(contexts, wanted).clip(max=len(contexts) - 1)
-            row = np.flatnonzero(contexts[found] == wanted)  # the rows whose context was counted
-            found = found[row]
-            many = kinds[found]  # a context has an entry for each kind of character that followed
-            q[row] *= (self.DISCOUNT * many / total[found])[:, None]
-            # The entries of each row, start, start + 1, ..., one row after the other.
-            entry = np.repeat(start[found] - np.cumsum(many) + many, many) + np.arange(many.sum())
-            share = (count[entry] - self.DISCOUNT) / np.repeat(total[found], many)
-            q[np.repeat(row, many), letter[entry]] += share.astype(np.float32)
-        return torch.from_numpy(np.log(q)).view(B, T, V)
+    (2) In the first 60 % of the steps, the windows are cut into quarters (Press et al. 2021, "Shortformer").
+    Attention costs less in short windows, and the near past is what there is to learn first.
+    """
+    starts = batch_starts(len(tokens), config, step, team)
+    x, y = windows(tokens, starts.to(tokens.device), config.block_size)
+    quarter = config.block_size // 4
+    if step < 0.6 * config.max_steps and config.block_size == 4 * quarter:
+        x, y = x.reshape(-1, quarter), y.reshape(-1, quarter)  # (4 B, T / 4)
+    return x, y
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -331,19 +171,19 @@ class Counts:
 
 
 def norm(x):
-    """(3) RMSNorm without weights: every vector divided by its root mean square."""
-    return F.rms_norm(x, (x.size(-1),))
+    """(3) Layer norm without weights: every vector gets mean 0 and variance 1."""
+    return F.layer_norm(x, (x.size(-1),))
 
 
-def rotate(x, start):
+def rotate(x, start=0):
     """(4) Rotary positions: turn each pair of channels in x (B, H, T, D), whose first position is `start`.
 
-    From one position to the next, the first pair turns by 1 radian, each further pair by less, and the last
-    by about 1/7500 (D = 64). A pair is the channels i and i + D/2. The product of a query and a key then
-    depends on how far apart they are, not on where they stand.
+    From one position to the next, the first pair turns by 1 radian, each further pair by less. A pair is
+    the channels i and i + D/2. The product of a query and a key then depends on the distance between them,
+    not on where they are.
     """
     T, D = x.shape[-2:]
-    speed = 10000.0 ** -(torch.arange(0, D, 2, device=x.device) / D)
+    speed = 10000.0 ** -(torch.arange(0, D, 2, device=x.device) / D)  # radians per position
     angles = torch.outer(torch.arange(start, start + T, device=x.device), speed)  # (T, D/2)
     cos, sin = angles.cos().type_as(x), angles.sin().type_as(x)
     a, b = x.chunk(2, dim=-1)
@@ -351,220 +191,249 @@ def rotate(x, start):
 
 
 def attention_weights(q, k):
-    """How much each query looks at each key (B, H, T, T): every row sums to one, and no row looks ahead.
+    """How much each query looks at each key, (B, H, T, T): every row sums to 1, and no row looks ahead.
 
     q and k are (B, H, T, D). The model calls `F.scaled_dot_product_attention`, which computes the same as
     `attention_weights(q, k) @ v` in less time and memory.
     """
-    scores = q @ k.mT / math.sqrt(q.size(-1))
-    return scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -math.inf).softmax(dim=-1)
+    scores = q @ k.mT / math.sqrt(q.size(-1))  # (B, H, T, T)
+    future = torch.ones_like(scores, dtype=torch.bool).triu(1)
+    return scores.masked_fill(future, -math.inf).softmax(dim=-1)
 
 
-class Cache:
-    """What generation keeps of the last `size` characters, so that it computes only the new one at each step.
+class KVCache:
+    """The KV cache for generation: keys and values of the characters so far, so that each step of generation
+    computes only the new character.
 
-    It keeps the text, and the keys and values of every layer. Only the distance between positions matters, so
-    nothing is computed again when the window slides. Keys and values of the deeper layers still know a little
-    of what has left the window, which does no harm (a test compares it with computing the window again).
+    It keeps the last `size` characters. Attention depends on distances alone, so nothing is computed again
+    when the oldest one is dropped.
     """
 
     def __init__(self, size):
-        self.size, self.length, self.kept = size, 0, {}
+        self.size = size
+        self.length = 0  # of the text so far
+        self.text = None  # its last characters, (B, up to size)
+        self.layers = {}  # layer: (keys, values), each (B, H, up to size, D)
 
-    def extend(self, name, new):
-        """Append `new` (..., T, channels) to what is kept under a name; return the last `size` positions."""
-        old = self.kept.get(name, new[..., :0, :])
-        self.kept[name] = torch.cat((old, new), dim=-2)[..., -self.size :, :]
-        return self.kept[name]
+    def extend(self, layer, k, v):
+        """Append the keys and values of new characters; returns those of all characters kept."""
+        if layer in self.layers:
+            old_k, old_v = self.layers[layer]
+            k = torch.cat((old_k, k), dim=2)[:, :, -self.size :]
+            v = torch.cat((old_v, v), dim=2)[:, :, -self.size :]
+        self.layers[layer] = (k, v)
+        return k, v
+
+    def extend_text(self, idx):
+        """Append new characters idx (B, T); returns all characters kept."""
+        if self.text is None:
+            self.text = idx
+        elif idx.size(1) == 1:
+            self.text = torch.cat((self.text, idx), dim=1)[:, -self.size :]
+        else:
+            raise ValueError(f"a KV cache that is not empty takes one new character at a time, not {idx.size(1)}")
+        self.length += idx.size(1)
+        return self.text
 
 
-class Attention(nn.Module):
-    """Multi-head causal self-attention (Vaswani et al. 2017), all heads in one matrix product."""
+class MultiHeadAttention(nn.Module):
+    """Causal self-attention (Vaswani et al. 2017): communication. Every position takes a weighted mean of
+    values at itself and before; its query and their keys decide the weights. All heads are computed at once."""
+
+    def __init__(self, config, layer):
+        super().__init__()
+        self.layer = layer
+        self.n_head = config.n_head
+        C = config.n_embd
+        self.query = nn.Linear(C, C, bias=False)
+        self.key = nn.Linear(C, C, bias=False)
+        self.value = nn.Linear(C, C, bias=False)
+        self.proj = nn.Linear(C, C, bias=False)
+
+    def split_heads(self, x):
+        """(B, T, C) -> (B, H, T, D): D = C / H channels for each head."""
+        return x.unflatten(2, (self.n_head, -1)).transpose(1, 2)
+
+    def forward(self, x, cache=None):
+        start = 0 if cache is None else cache.length - x.size(1)
+        q = self.split_heads(self.query(x))  # (B, H, T, D)
+        k = self.split_heads(self.key(x))
+        v = self.split_heads(self.value(x))
+        q = rotate(norm(q), start)  # (5) QK-norm
+        k = rotate(norm(k), start)
+        if cache is not None:
+            k, v = cache.extend(self.layer, k, v)
+        heads = F.scaled_dot_product_attention(q, k, v, is_causal=q.size(2) > 1)  # (B, H, T, D)
+        return self.proj(heads.transpose(1, 2).flatten(2))  # (B, T, C)
+
+
+class FeedForward(nn.Module):
+    """Computation: each position works on what it has heard, on its own."""
 
     def __init__(self, config):
         super().__init__()
-        self.n_head = config.n_head
-        self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
-        self.proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.up = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
+        self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
 
-    def queries_keys_values(self, x, start=0):
-        B, T, _ = x.shape
-        q, k, v = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
-        return rotate(norm(q), start), rotate(norm(k), start), v  # (5) QK-norm
-
-    def forward(self, x, start=0, cache=None):
-        q, k, v = self.queries_keys_values(x, start)
-        if cache:
-            k, v = cache.extend((self, "keys"), k), cache.extend((self, "values"), v)
-        heads = F.scaled_dot_product_attention(q, k, v, is_causal=q.size(2) > 1)  # (B, H, T, D)
-        return self.proj(heads.transpose(1, 2).reshape(x.shape))
+    def forward(self, x):
+        h = self.up(x)
+        return self.down(F.relu(h) * h)  # (6) squared ReLU
 
 
 class Block(nn.Module):
-    """Positions exchange what they know (attention), then each works on its own (MLP); both add to x."""
+    """Communication, then computation. Each adds its result to x, the residual connection."""
 
-    def __init__(self, config):
+    def __init__(self, config, layer):
         super().__init__()
-        self.attn = Attention(config)
-        self.up = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
-        self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
-        self.drop = nn.Dropout(config.dropout)
+        self.attention = MultiHeadAttention(config, layer)
+        self.feed_forward = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x, start=0, cache=None):
-        x = x + self.drop(self.attn(norm(x), start, cache))
-        # Try: SwiGLU (Shazeer 2020), F.silu(a) * b with as many weights: no difference.
-        return x + self.drop(self.down(F.relu(self.up(norm(x))).square()))  # (6) squared ReLU
-
-
-class Copy(nn.Module):
-    """(2) A head that copies: what followed the last letters when they occurred earlier in the window?
-
-    Say "ROMEO" was there, and the text has come to "ROM" again. `match` finds the earlier "M"; the `length`
-    of this match is 3, "ROM" (at most 8). `best` marks the earlier positions with the longest match. `copied`
-    says what followed them, here always "E", as probabilities. `trust`, learned for each length, weighs
-    `copied` against the model's own prediction. So names and words that the text has only just introduced can
-    come back. Transformers learn such "induction heads" by themselves (Olsson et al. 2022), but from far
-    more text than ours; this one is written by hand.
-    """
-
-    LONGEST = 8
-
-    def __init__(self):
-        super().__init__()
-        self.trust = nn.Parameter(torch.linspace(-6, 0, self.LONGEST + 1))  # by length, before the sigmoid
-
-    def forward(self, log_probs, text):
-        """Mix log_probs (B, T, V), for the last T positions of text (B, S), with the copies found in text."""
-        S, (_, T, V) = text.size(1), log_probs.shape
-        rows = min(S, T + self.LONGEST - 1)  # the T positions and the letters just before them
-        same = text[:, S - rows :, None] == text[:, None, :]  # (B, rows, S)
-        match = same = same.tril(S - rows - 1)  # the same letter, at an earlier position
-        length = match.byte()
-        for _ in range(self.LONGEST - 1):
-            match = same & F.pad(match, (1, 0, 1, 0))[:, :-1, :-1]  # and the letters before match too
-            length = length + match
-        length = length[:, rows - T :]  # of the match that ends at each earlier position, (B, T, S)
-        longest = length.amax(dim=2, keepdim=True)
-        best = ((length == longest) & (longest > 0)).to(log_probs.dtype)
-        following = F.one_hot(text.roll(-1, dims=1), V).to(log_probs.dtype)  # (B, S, V); the last is unused
-        copied = best @ following / best.sum(2, keepdim=True).clamp(min=1)  # (B, T, V)
-        trust = self.trust.sigmoid()[longest.long()] * (longest > 0)  # (B, T, 1)
-        return torch.log((1 - trust) * log_probs.exp() + trust * copied + 1e-9)
+    def forward(self, x, cache=None):
+        x = x + self.dropout(self.attention(norm(x), cache))
+        return x + self.dropout(self.feed_forward(norm(x)))
 
 
 class GPT(nn.Module):
-    """A decoder-only transformer over characters (Radford et al. 2018), with counts and a copying head."""
+    """A decoder-only transformer over characters (Radford et al. 2018)."""
+
+    PREVIOUS = 3  # characters
 
     def __init__(self, config):
         super().__init__()
-        self.config, self.counts = config, None  # `train` and `load` set the Counts
         C, V = config.n_embd, config.vocab_size
-        self.embed = nn.Embedding(V, C)
-        self.from_counts = nn.Linear(V, C, bias=False)  # (1) as an input
-        self.drop = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.config = config
+        self.token_embedding = nn.Embedding(V, C)
+        self.previous = nn.ModuleList(nn.Embedding(V, C) for _ in range(self.PREVIOUS))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.head = nn.Linear(C, V, bias=False)
-        self.weight = nn.Parameter(torch.tensor(1.0))  # (1) of the counts in the output
-        self.copy = Copy()
-        # Try: without "proj.weight", "down.weight": +0.001.
-        for name, p in self.named_parameters():
-            if name.endswith(("proj.weight", "down.weight", "head.weight")):
-                nn.init.zeros_(p)  # at first the transformer adds nothing to counts and copies
-            elif p.dim() == 2 and name != "embed.weight":
-                nn.init.normal_(p, std=2 / math.sqrt(p.size(1)))
+        self.initialize()
 
-    def forward(self, idx, log_q, cache=None):
-        """Log-probabilities (B, T, V) of the character after each of idx (B, T).
-
-        `log_q` (B, T, V): what the counts predict, `model.counts.log_probs`. `cache`: what came before idx;
-        idx is then a single character, or the whole beginning of a text.
-        """
-        start, text = 0, idx
-        if cache:
-            start, text = cache.length, cache.extend("text", idx[:, :, None])[:, :, 0]
-            cache.length += idx.size(1)
-        x = self.drop(self.embed(idx) + self.from_counts(log_q.exp()) * math.sqrt(log_q.size(2)))  # (B, T, C)
+    @torch.no_grad()
+    def initialize(self):
+        """The initial weights, all in one place."""
+        nn.init.normal_(self.token_embedding.weight, std=1.0)
+        for table in self.previous:
+            nn.init.normal_(table.weight, std=0.5)
         for block in self.blocks:
-            x = block(x, start, cache)
-        logits = self.head(norm(x)).float() + self.weight * log_q  # (B, T, V)
-        return self.copy(logits.log_softmax(dim=2), text)
+            attention, feed_forward = block.attention, block.feed_forward
+            for linear in (attention.query, attention.key, attention.value, feed_forward.up):
+                nn.init.normal_(linear.weight, std=0.5 / math.sqrt(linear.in_features))
+            for linear in (attention.proj, feed_forward.down):
+                nn.init.zeros_(linear.weight)  # (7) at first, every block passes on what it gets
+        nn.init.zeros_(self.head.weight)  # the first guess is uniform
+
+    def embed(self, text):
+        """The vector of each character of text (B, S), (B, S, C).
+
+        (6) A vector for the character itself and one for each of the three before it, from a table of its own. It
+        is what lecture 3 does with its context: concatenating vectors and multiplying by a matrix adds
+        up one table per place. There is no n-gram that the first layer has to put together by attention.
+        """
+        x = self.token_embedding(text)
+        for distance, table in enumerate(self.previous, start=1):
+            x = x + F.pad(table(text), (0, 0, distance, 0))[:, : text.size(1)]
+        return x
+
+    def forward(self, idx, cache=None):
+        """The logits (B, T, V) of the character after each of idx (B, T).
+
+        `cache`: a KVCache with what came before idx, which is then a single character, or an empty one; idx is
+        then the whole beginning of a text. Raises ValueError for several characters after others.
+        """
+        T = idx.size(1)
+        text = idx if cache is None else cache.extend_text(idx)
+        x = self.embed(text[:, -(T + self.PREVIOUS) :])[:, -T:]  # (B, T, C)
+        for block in self.blocks:
+            x = block(x, cache)
+        return self.head(norm(x)).float()  # (B, T, V)
 
 
 # ------------------------------------------------------------------------------------------------------------
-# The learning rate
+# Optimizers and the learning rate
+
+
+class Muon(torch.optim.Optimizer):
+    """(2) Momentum whose update is made orthogonal, so that all directions of a matrix learn equally fast.
+
+    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; scaled as in Liu et al.
+    2025, "Muon is Scalable for LLM Training". `torch.optim.Muon` does it in bfloat16 and one matrix at a
+    time, which is slow on a CPU.
+    """
+
+    def __init__(self, params, lr, weight_decay=0.0):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            shapes = {}  # matrices of one shape are made orthogonal together
+            for p in group["params"]:
+                if "momentum" not in self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+                momentum = self.state[p]["momentum"]
+                momentum.lerp_(p.grad, 0.05)
+                update = p.grad.lerp(momentum, 0.95)  # Nesterov
+                shapes.setdefault(p.shape, []).append((p, update))
+            for shape, pairs in shapes.items():
+                updates = orthogonalize(torch.stack([update for _, update in pairs]))
+                for (p, _), update in zip(pairs, updates):
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.sub_(update, alpha=group["lr"] * 0.2 * math.sqrt(max(shape)))
+
+
+def orthogonalize(matrices):
+    """Move the singular values of matrices (N, rows, columns) close to 1; keep their singular vectors.
+
+    Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix changes its singular values alone.
+    This one moves all but tiny ones into the range from 0.68 to 1.20.
+    """
+    if matrices.shape[1] > matrices.shape[2]:
+        return orthogonalize(matrices.mT).mT  # the same result, from smaller products
+    x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
+    for _ in range(5):
+        a = x @ x.mT
+        b = torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315)  # -4.7750 a + 2.0315 a @ a
+        x = torch.baddbmm(x, b, x, beta=3.4445)  # 3.4445 x + b @ x
+    return x
+
+
+def make_optimizers(model):
+    """Muon for the matrices inside the blocks, Adam (Kingma & Ba 2015) for everything else.
+
+    The rates are 0 here because the loop sets them at every step.
+    """
+    blocks, others = [], []
+    for name, p in model.named_parameters():
+        if "blocks." in name and p.dim() == 2:
+            blocks.append(p)
+        else:
+            others.append(p)
+    adam = torch.optim.Adam(others, lr=0.0, betas=(0.9, 0.95), fused=True)
+    muon = Muon(blocks, lr=0.0)
+    return [adam, muon]
 
 
 def schedule(step, config):
-    """The share of the peak learning rate: linear warmup, then linear decay to 1 % (none without an end)."""
-    rise = (step + 1) / min(100, config.end / 10)
-    return min(1, rise, max(0.01, 1 - step / config.end))
+    """Learning-rate multiplier: linear warmup, then linear decay to 1 %; no decay without a last step."""
+    warmup = (step + 1) / min(100, config.end / 10)
+    decay = max(0.01, 1 - step / config.end)
+    return min(1, warmup, decay)
 
 
-def set_learning_rate(optimizer, step, config):
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * schedule(step, config)
+def set_learning_rate(optimizers, step, config):
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * schedule(step, config)
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Training
 
 
-class Team:
-    """The processes of a data-parallel run, started by torchrun; without torchrun, a team of one."""
-
-    def __init__(self, device):
-        self.rank, self.size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        self.device = device
-        if self.size > 1 and not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-            atexit.register(torch.distributed.destroy_process_group)
-
-    def sum(self, *values):
-        """The sum of each value over all processes."""
-        if self.size == 1:
-            return values
-        totals = torch.tensor(values, dtype=torch.float32, device=self.device)
-        torch.distributed.all_reduce(totals)
-        return totals.tolist()
-
-
-def windows(tokens, starts, block_size, counts, held_out=False):
-    """Windows at `starts`: inputs x (B, T), targets y one position later, what counts predict (B, T, V).
-
-    The counts look at the letters before a window too. `held_out`: each target is predicted
-    by the table that left it out.
-    """
-    positions = starts[:, None] + np.arange(-counts.n, block_size + 1)
-    text = np.where(positions < 0, 0, tokens[positions.clip(min=0)]).astype(np.int64)  # 0 before the text
-    table = counts.table_without(positions[:, counts.n + 1 :]) if held_out else counts.PARTS
-    log_q = counts.log_probs(text[:, :-1], table)
-    taken = torch.from_numpy(text[:, counts.n :])
-    return taken[:, :-1], taken[:, 1:], log_q
-
-
-@functools.lru_cache(maxsize=3)
-def epoch_starts(seed, epoch, length, block_size):
-    """Where the windows of an epoch start: back to back from a random offset, in random order."""
-    rng, count = np.random.default_rng((seed, epoch)), max(1, (length - 1) // block_size - 1)
-    return rng.integers(min(block_size, length - block_size * count)) + block_size * rng.permutation(count)
-
-
-def training_batch(tokens, config, step, team, counts):
-    """This process's batch at a step, from `windows`; seed, step and rank decide which windows."""
-    count = len(epoch_starts(config.seed, 0, len(tokens), config.block_size))  # windows of an epoch
-    first = (step * team.size + team.rank) * config.batch_size
-    starts = [epoch_starts(config.seed, i // count, len(tokens), config.block_size)[i % count]
-              for i in range(first, first + config.batch_size)]
-    # Try: held_out=False: +0.034. What the counts say of a text that they know is too good to be true.
-    return windows(tokens, np.array(starts), config.block_size, counts, held_out=True)
-
-
 def loss_of(logits, y, reduction="mean"):
     """Cross-entropy of logits (B, T, V) and targets y (B, T): nats per character, targets of -1 left out
-    (exercise 7.6).
-
-    The model returns log-probabilities, which are logits that softmax leaves as they are.
-    """
+    (exercise 7.6)."""
     losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=-1, reduction=reduction)
     return losses.view(y.shape) if reduction == "none" else losses
 
@@ -574,21 +443,32 @@ def device_of(model):
 
 
 @torch.no_grad()
-def evaluate(model, tokens, characters=math.inf):
+def evaluate(model, tokens, characters=None, progress=None):
     """(loss, standard error): the mean over windows that do not overlap, in evaluation mode.
 
-    All windows, or evenly spread ones with at least `characters` characters in all. The standard error
-    assumes that the windows are independent of one another.
+    All windows, or evenly spread ones with about `characters` characters in all. The standard error
+    assumes that the windows are independent of one another; nan for a single window. `progress` shows a line
+    during long evaluations.
     """
-    was_training, device, T = model.training, device_of(model), model.config.block_size
+    T = model.config.block_size
+    starts = torch.arange(0, len(tokens) - T, T)
+    if characters is not None:
+        starts = starts[:: max(1, len(starts) * T // characters)]
+    was_training = model.training
     model.eval()
-    starts, losses = np.arange(0, len(tokens) - T, T)[:: int(max(1, len(tokens) // characters))], []
-    for some in np.array_split(starts, min(len(starts), 1 + len(starts) * T // 4096)):
-        x, y, log_q = windows(tokens, some, T, model.counts)
-        losses.append(loss_of(model(x.to(device), log_q.to(device)).cpu(), y, reduction="none").mean(1))
+    tokens = tokens.to(device_of(model))
+    losses = []
+    for some in starts.split(max(1, 8192 // T)):  # so many windows at once
+        x, y = windows(tokens, some.to(tokens.device), T)
+        losses.append(loss_of(model(x), y, reduction="none").mean(dim=1).cpu())
+        if progress:
+            progress.show(f"evaluating: {int(some[-1]) + T:,} of {len(tokens):,} characters")
+    if progress:
+        progress.clear()
     model.train(was_training)
     losses = torch.cat(losses).double()
-    return losses.mean().item(), losses.std(correction=0).item() / math.sqrt(len(losses))
+    error = losses.std(correction=0).item() / math.sqrt(len(losses))
+    return losses.mean().item(), error if len(losses) > 1 else math.nan
 
 
 def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint=None, init_from=None,
@@ -597,68 +477,53 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
 
     Returns a Result: the model with the weights of the best validation loss, its vocab, the run's figures.
     `device`: as --device. `source`: the file that the text is from, for `resume`. `checkpoint`: continue that
-    run, see `resume`. `init_from`: a folder; the run begins with its weights
-    (finetuning), but counts its own text. `sampling`: options of `generate`. Raises UserError; raises
-    KeyboardInterrupt after Ctrl-C, once everything is saved.
+    run, see `resume`. `init_from`: a folder; the run begins with its weights (finetuning). `sampling`: options
+    of `generate`. Raises UserError; raises KeyboardInterrupt after Ctrl-C, once everything is saved. Torch's
+    random numbers and number of threads are set for the run and put back at its end, so train one model at a
+    time, not several in threads.
     """
-    # Prepare the data, the model, its optimizer and the run.
-    check_limits(sampling)
+    # Check and complete what was given.
+    config = check_config(config)
     device = pick_device(device)
-    team = Team(device)
+    source = absolute(source)
+    text = check_text(text)
     before = read_checkpoint(init_from) if init_from else checkpoint
     vocab = Vocab(text, first=before["chars"] if before else "")
-    data = split(vocab.encode(text), config.block_size)
+    sampling = check_sampling(vocab, {"seed": config.seed} | sampling)
+    data = split(torch.from_numpy(vocab.encode(text)), config.block_size)
     config = dataclasses.replace(config, vocab_size=len(vocab))
-    torch.manual_seed(config.seed)
-    model = GPT(config).to(device)
-    model.counts = Counts.count(data["training"], len(vocab))
-    generate(model, vocab, **sampling | {"max_new_tokens": 0})  # refuse bad options now, not at the end
+
+    # Prepare the data, the model, its optimizers and the run.
+    team = Team(device)
+    tokens = data["training"].to(device)
+    with seeded(config.seed):
+        model = GPT(config).to(device)
     if init_from:
-        check_same({name: getattr(config, name) for name in SIZES}, before["config"])
-        weights = model.state_dict()
-        for name, known in before["progress"]["best"].items():  # new characters keep their fresh weights
-            weights[name][tuple(slice(n) for n in known.shape)] = known
-    # Try: Muon for the blocks, as in makemore.py: no difference.
-    optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.95), fused=True)  # the loop sets its rate
-    bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    compiled = device.type == "cuda" and sys.platform == "linux"
-    facts = {"chars": vocab.chars, "source": source, "digest": digest(text),
-             "counts": [torch.from_numpy(array) for array in model.counts.whole()]}
-    run = Run(out, config, model, vocab, optimizer, data["validation"], sampling, facts, checkpoint, team)
-    size = sum(p.numel() for p in model.parameters())
-    print(f"device: {device}, {torch.get_num_threads()} threads, {'bfloat16' if bfloat16 else 'float32'}"
-          + ", compiled" * compiled + f", {team.size} processes" * (team.size > 1))
-    print(f"data: {Path(source).name or 'a text'}, {len(text):,} characters ({len(data['training']):,} for "
-          f"training), {len(vocab)} different: {vocab}")
-    print(f"model: {size:,} parameters; a uniform guess has a loss of {math.log(len(vocab)):.4f}")
-    print("settings:", ", ".join(f"{name} {value}" for name, value in vars(config).items()))
-    if Path(source) in (HERE / DEFAULT_TEXT, HERE.parent / "data" / DEFAULT_TEXT):
-        print("nanoGPT's 1.4697 is on another edition of this text: the losses cannot be compared")
-    parallel = torch.compile(model) if compiled else model  # it shares the weights
-    if team.size > 1:
-        parallel = nn.parallel.DistributedDataParallel(parallel)  # averages the gradients of all processes
+        take_weights(model, before)
+    optimizers = make_optimizers(model)
+    run = Run(out, config, model, vocab, optimizers, data["validation"], sampling, source, digest(text),
+              checkpoint, team)
+    run.introduce(data)
+    bfloat16 = has_bfloat16(device)
+    forward = for_training(model, team)
 
     # The loop. Run does everything that happens between two steps, from evaluation to Ctrl-C.
     with run:
         for step in run:
-            x, y, log_q = training_batch(data["training"], config, step, team, model.counts)
+            x, y = training_batch(tokens, config, step, team)
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                log_probs = parallel(x.to(device), log_q.to(device))
-            loss = loss_of(log_probs, y.to(device))
+                logits = forward(x)
+            loss = loss_of(logits, y)
             model.zero_grad()
             loss.backward()
-            set_learning_rate(optimizer, step, config)
-            optimizer.step()
+            set_learning_rate(optimizers, step, config)
+            for optimizer in optimizers:
+                optimizer.step()
             run.loss = loss.item()
 
     # The result: the best weights, their loss and a sample.
     run.finish()
-    loss, error = evaluate(model, data["validation"])
-    print(f"validation loss {loss:.4f} (standard error {error:.4f}) on the whole validation text with the "
-          f"weights of step {run.best_step}, the best; {run.seconds:.0f} s of training")
-    print_texts(model, vocab, **{"seed": config.seed} | sampling)
-    print(f"in {out}: {', '.join(name for name in FILES if (Path(out) / name).exists())}")
-    return Result(model, vocab, {"validation": (loss, error), "seconds": run.seconds, "run": run})
+    return run.result()
 
 
 class Result(typing.NamedTuple):
@@ -680,14 +545,7 @@ def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
     then falls until that step. Raises UserError if there is no such run, or if the text is not the same.
     """
     checkpoint = read_checkpoint(out)
-    config, source = checkpoint["config"], source or checkpoint["source"]
-    if text is None and not source:
-        raise UserError(f"the run in {out} did not read its text from a file: give it again, with -i FILE or "
-                        f"gpt.resume({str(out)!r}, text=...)")
-    text = read_file(source) if text is None else text
-    if digest(text) != checkpoint["digest"]:
-        raise UserError(f"{source or 'this text'} is not the text of the run in {out}")
-    config = dataclasses.replace(config, max_steps=config.max_steps if max_steps is None else max_steps)
+    text, config, source = of_the_same_run(checkpoint, out, text, source, max_steps)
     return train(text, config, out, source=source, checkpoint=checkpoint, **options)
 
 
@@ -695,123 +553,579 @@ def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
 # Sampling
 
 
-def load(out, device="cpu"):
-    """(model, vocab) of the run in a folder: the weights of the best validation loss, in evaluation mode."""
+def load(out=DEFAULT_OUT, device="cpu", last=False):
+    """(model, vocab) of the run in a folder, in evaluation mode, with the weights of the best validation loss.
+
+    `last`: with the weights of the last step instead. Raises UserError if there is no such run.
+    """
     checkpoint = read_checkpoint(out)
     model = GPT(checkpoint["config"])
-    model.load_state_dict(checkpoint["progress"]["best"])
-    model.counts = Counts(len(checkpoint["chars"]), *(array.numpy() for array in checkpoint["counts"]))
-    return model.to(device).eval(), Vocab("", first=checkpoint["chars"])
+    model.load_state_dict(checkpoint["model"] if last else checkpoint["progress"]["best"])
+    return model.to(pick_device(device)).eval(), Vocab("", first=checkpoint["chars"])
 
 
 def draw(logits, temperature, top_k, generator):
     """Draw a token for each row of logits (B, V), which are on the CPU; `generate` explains the options."""
-    if top_k:
-        least = logits.topk(min(top_k, logits.size(1))).values[:, -1:]  # (B, 1)
-        logits = logits.where(logits >= least, -math.inf)
+    if top_k is not None:
+        highest = logits.sort(dim=1, descending=True, stable=True)  # stable: of equal ones, the first
+        likely = highest.indices[:, :top_k]  # (B, top_k)
+        logits = torch.full_like(logits, -math.inf).scatter(1, likely, highest.values[:, :top_k])
     if temperature == 0:
         return logits.argmax(dim=1)
-    logits = (logits - logits.amax(dim=1, keepdim=True)).double() / temperature  # at most 0: no overflow
-    return torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
+    logits = logits - logits.amax(dim=1, keepdim=True)  # at most 0, so that nothing overflows
+    probabilities = (logits.double() / temperature).softmax(dim=1)
+    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
 
 @torch.no_grad()
-def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.6, top_k=None,
-             seed=None, cached=True):
+def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.8, top_k=None, seed=None):
     """A list of `num_samples` texts: the prompt and `max_new_tokens` more characters, sampled one by one.
 
     temperature: 0 takes the most likely character, below 1 is more careful, above 1 more daring. top_k:
-    only the k most likely characters. seed: the same one gives the same texts. cached: see `Cache`. All
-    texts grow together as rows of a batch. Raises UserError for characters that the model never saw.
+    only the k most likely characters. seed: the same one gives the same texts. The texts grow together, as
+    rows of a batch. Raises UserError for characters that are not in the vocabulary.
     """
+    options = check_sampling(vocab, {
+        "prompt": prompt, "num_samples": num_samples, "max_new_tokens": max_new_tokens,
+        "temperature": temperature, "top_k": top_k, "seed": seed})
     generator = torch.Generator()
-    generator.seed() if seed is None else generator.manual_seed(seed)
-    start = prompt or ("\n" if "\n" in vocab.chars else vocab.chars[0])
-    tokens = torch.tensor(vocab.encode(start).tolist(), device=device_of(model)).repeat(num_samples, 1)
-    size, n = model.config.block_size, model.counts.n
-    cache = Cache(size) if cached else None
+    if options["seed"] is None:
+        generator.seed()
+    else:
+        generator.manual_seed(options["seed"])
+    if prompt:
+        start = vocab.encode(prompt).tolist()
+    else:
+        start = vocab.encode("\n" if "\n" in vocab.chars else vocab.chars[0]).tolist()
+    block_size = model.config.block_size
+    device = device_of(model)
     was_training = model.training
     model.eval()
-    new = tokens[:, -size:]  # what the model is given at the next step
-    for _ in range(max_new_tokens):
-        context = F.pad(tokens, (n, 0))[:, -n - new.size(1) :]  # zeros for what came before the prompt
-        log_q = model.counts.log_probs(context.cpu().numpy()).to(tokens.device)
-        drawn = draw(model(new, log_q, cache)[:, -1].cpu(), temperature, top_k, generator)
-        tokens = torch.cat((tokens, drawn[:, None].to(tokens.device)), dim=1)
-        new = tokens[:, -1:] if cached else tokens[:, -size:]
+    texts = []
+    for rows in torch.arange(options["num_samples"]).split(100):  # so many texts at once
+        new = torch.tensor(start[-block_size:]).repeat(len(rows), 1)  # (rows, T): what the model has not seen yet
+        cache = KVCache(block_size)
+        drawn = []
+        for _ in range(options["max_new_tokens"]):
+            logits = model(new.to(device), cache)[:, -1].cpu()  # (rows, V)
+            new = draw(logits, options["temperature"], options["top_k"], generator)[:, None]
+            drawn.append(new)
+        for row in torch.cat(drawn, dim=1).tolist():
+            texts.append(prompt + vocab.decode(row))
     model.train(was_training)
-    return [vocab.decode(row)[len(start) - len(prompt) :] for row in tokens.tolist()]
+    return texts
 
 
-def print_texts(model, vocab, **sampling):
-    print(f"\n{'-' * 79}\n".join(generate(model, vocab, **sampling)))
+def print_texts(texts):
+    print(f"\n{'-' * 79}\n".join(texts))
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Pictures
 
 
-def draw_losses(losses, log, path):
-    """Draw the loss of every batch (faint), its running mean, and the validation loss from a Run's log."""
+def draw_losses(run, path):
+    """Draw the loss of every batch (faint), its running mean and the validation loss."""
     from matplotlib.figure import Figure  # imported here because it takes a second; leaves pyplot alone
 
-    figure, picture = Figure(figsize=(8, 5), dpi=120), io.BytesIO()
-    ax = figure.add_axes((0.08, 0.1, 0.9, 0.88))
-    width = 1 + len(losses) // 50
-    mean = np.convolve(losses, np.ones(width) / width, mode="valid")
-    ax.plot(losses, color="C0", alpha=0.25, linewidth=0.5, label="batch")
-    ax.plot(range(width - 1, len(losses)), mean, color="C0", label=f"mean of {width} batches")
-    steps, _, _, validation = zip(*log)
-    ax.plot(steps, validation, ".-", color="C1", label=f"validation, {min(validation):.4f} at best")
-    ax.set(xlabel="step", ylabel="loss (nats per character)",
-           ylim=(min([*validation, *losses[-100:]]) - 0.1, max(validation) + 0.2))
+    ax = Figure(figsize=(8, 5), dpi=120).add_axes((0.08, 0.1, 0.9, 0.88))
+    uniform = math.log(run.config.vocab_size)
+    ax.axhline(uniform, color="gray", linestyle="--", label=f"a uniform guess, ln {run.config.vocab_size}")
+    if run.losses:
+        width = 1 + len(run.losses) // 50
+        mean = np.convolve(run.losses, np.ones(width) / width, mode="valid")
+        ax.plot(run.losses, color="C0", alpha=0.25, linewidth=0.5, label="batch")
+        ax.plot(range(width - 1, len(run.losses)), mean, color="C0", label=f"mean of {width} batches")
+    steps, _, _, validation = zip(*run.log)
+    ax.plot(steps, validation, ".-", color="C1", label=f"validation, {run.best_loss:.4f} at best")
+    ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(min(1, run.best_loss), uniform * 1.05))
     ax.grid(alpha=0.3)
-    ax.legend(fontsize="small")
-    figure.savefig(picture, format="png")
+    ax.legend()
+    picture = io.BytesIO()
+    ax.figure.savefig(picture, format="png")
     write_file(path, picture.getvalue())
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Machinery: what happens between two steps, files, checkpoints, the command line. You can stop reading here
-# and still understand the model. makemore.py has the same machinery, for one process.
+# Machinery: errors, limits, files, checkpoints, what happens between two steps, the command line. You can stop
+# reading here and still understand the model. makemore.py has the same machinery; what several processes
+# need is only here.
+
+NAME = "gpt"
+VERSION = "1.0.0"
+FORMAT = "gpt 8"  # of model.pt
+CONTENT = "chars", "source", "digest", "threads", "processes", "progress", "model", "optimizers"  # of model.pt
+FILES = "model.pt", "log.csv", "loss.png"
+SIZES = "n_layer", "n_head", "n_embd", "block_size"  # --init-from takes these over
+HERE = Path(__file__).resolve().parent
+
+
+class UserError(Exception):
+    """An error that the command line prints as one sentence. `status`: 2 for usage errors, otherwise 1."""
+
+    def __init__(self, message, status=2):
+        super().__init__(message)
+        self.status = status
+
+
+# The door: whatever a user gives is checked here, and becomes a plain int, float or str.
+
+
+class Number(typing.NamedTuple):
+    """What a number must be, and the text for --help."""
+
+    kind: type
+    low: float
+    high: float
+    help: str
+
+
+SETTINGS = {
+    "max_steps": Number(int, 1, 10**9, "total number of steps, also after --resume; -1: no end"),
+    "batch_size": Number(int, 1, 10**6, "windows in a batch, in each process"),
+    "learning_rate": Number(float, 0, 10**9, "the peak of the learning rate"),
+    "block_size": Number(int, 1, 10**6, "context length, in characters"),
+    "n_layer": Number(int, 1, 1000, "number of layers"),
+    "n_head": Number(int, 1, 1000, "number of attention heads"),
+    "n_embd": Number(int, 2, 10**5, "channels of a character's vector"),
+    "dropout": Number(float, 0, 0.99, "dropout probability"),
+    "seed": Number(int, 0, 2**32 - 1, "default: 3407; with --sample-only: a new one every time"),
+}
+SAMPLING = {
+    "num_samples": Number(int, 1, 10**6, "how many texts (default: 1)"),
+    "max_new_tokens": Number(int, 1, 10**9, "characters of a text (default: 500)"),
+    "temperature": Number(float, 0, 10**9, "0: always the most likely character; 1: as learned (default: 0.8)"),
+    "top_k": Number(int, 1, 10**6, "draw from the N most likely characters only (default: all)"),
+}
+
+
+def flag(name):
+    return f"--{name.replace('_', '-')}"
+
+
+def check_number(name, value):
+    """The plain int or float for a number of any type (NumPy, torch, Fraction). Raises UserError if the value
+    is not a number, or not within its limits."""
+    number = (SETTINGS | SAMPLING)[name]
+    try:
+        if number.kind is int:
+            plain = int(operator.index(value))  # refuses 8.0 and "8"
+        elif isinstance(value, str):
+            raise TypeError
+        else:
+            plain = float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        kind = "a whole number" if number.kind is int else "a number"
+        raise UserError(f"{flag(name)} must be {kind}, not {value!r}") from None
+    if name == "max_steps" and plain == -1:
+        return plain
+    if not number.low <= plain <= number.high:  # (nan is not)
+        raise UserError(f"{flag(name)} must be from {number.low} to {number.high}, not {plain}")
+    return plain
+
+
+def check_config(config):
+    """A copy of the config with plain values. Raises UserError for values that are impossible."""
+    config = dataclasses.replace(config, **{name: check_number(name, getattr(config, name)) for name in SETTINGS})
+    if config.n_embd % (2 * config.n_head):
+        raise UserError(f"--n-embd {config.n_embd} does not divide into {config.n_head} heads of even size")
+    return config
+
+
+def check_sampling(vocab, options):
+    """The options of `generate` as plain values. Raises UserError for impossible values, TypeError for options
+    that do not exist."""
+    checked = {}
+    for name, value in options.items():
+        if name == "prompt":
+            if not isinstance(value, str):
+                raise UserError(f"a prompt must be text, not {value!r}")
+            vocab.encode(value)  # raises UserError for characters that are not in the vocabulary
+            checked[name] = value
+        elif name in ("top_k", "seed") and value is None:
+            checked[name] = None
+        elif name in SAMPLING or name == "seed":
+            checked[name] = check_number(name, value)
+        else:
+            raise TypeError(f"generate() has no option {name!r}")
+    return checked
+
+
+def check_text(text):
+    """The text. Raises UserError if it is not a text, or the name of a file in place of its content."""
+    if isinstance(text, Path) or (isinstance(text, str) and "\n" not in text and text.endswith(".txt")):
+        raise UserError(f"the text must be given itself, not the name of a file, {str(text)!r}; "
+                        "gpt.read_file(name) reads it")
+    if not isinstance(text, str):
+        raise UserError(f"the text must be a str, not {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{text[error.start]!r} is half of a character; it cannot be in a text") from None
+    return text
+
+
+def check_same(values, config):
+    """Raises UserError if a flag contradicts the settings of an earlier run."""
+    for name, value in values.items():
+        known = getattr(config, name)
+        if known != value:
+            raise UserError(f"{flag(name)} {value} contradicts the run in the folder, which has {known}")
+
+
+# Devices and processes
+
+
+def pick_device(name):
+    """`auto` means a CUDA GPU if there is one, or else the CPU. Apple's GPU is used only if asked for. Under
+    torchrun every process takes a CUDA GPU of its own.
+
+    Raises UserError if the device cannot be used.
+    """
+    name = str(name)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if "WORLD_SIZE" in os.environ and name.startswith("cuda:"):
+        raise UserError(f"under torchrun every process takes a GPU of its own: --device cuda, not {name}")
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    try:
+        (torch.zeros(1, device=name) + 1).cpu()  # a trial
+        device = torch.device(name)
+    except (RuntimeError, AssertionError):
+        raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def has_bfloat16(device):
+    """Whether matrix products are fast in bfloat16: on Nvidia GPUs from compute capability 8.0 on."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def can_compile(device):
+    """Whether torch.compile works: it needs Triton, which runs on Nvidia GPUs from compute capability 7.0 on."""
+    has_triton = importlib.util.find_spec("triton") is not None
+    return device.type == "cuda" and has_triton and torch.cuda.get_device_capability(device) >= (7, 0)
+
+
+class Team:
+    """The processes of a data-parallel run, started by torchrun; without torchrun, a team of one."""
+
+    def __init__(self, device):
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.device = device
+        if self.size > 1 and not torch.distributed.is_initialized():
+            if device.type == "mps":
+                raise UserError("MPS does not support torch.distributed; use --device cpu")
+            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            atexit.register(torch.distributed.destroy_process_group)
+
+    def sum(self, *values):
+        """The sum of each value over all processes."""
+        if self.size == 1:
+            return values
+        totals = torch.tensor(values, dtype=torch.float32, device=self.device)
+        torch.distributed.all_reduce(totals)
+        return totals.tolist()
+
+
+def for_training(model, team):
+    """The model to call in training: compiled where that works, with gradients averaged over all processes.
+    It shares the weights of `model`."""
+    forward = torch.compile(model) if can_compile(team.device) else model
+    if team.size > 1:
+        forward = nn.parallel.DistributedDataParallel(forward)
+    return forward
+
+
+# Files
+
+
+def find_file(name):
+    """The path of a file. A bare name may be in the working directory, beside this script or in data/."""
+    places = [Path()]
+    if Path(name).name == str(name):
+        places = [Path.cwd(), HERE, HERE.parent / "data"]
+    for place in places:
+        if (place / name).exists():
+            return place / name
+    raise UserError(f"{name}: no such file; looked in {', '.join(map(str, places))}")
+
+
+def absolute(source):
+    """The absolute path of the file that the text is from, as text; "" if there is none."""
+    if source and not Path(source).is_absolute():
+        source = find_file(source).resolve()
+    return str(source)
+
+
+def read_file(name):
+    """The text of a UTF-8 file, a newline at every line end. Raises UserError if the file is not text."""
+    try:
+        content = find_file(name).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {name}: {error.strerror}") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read {name}: {wrong_encoding(name, content, error.start)}") from None
+    if "\0" in text:
+        raise UserError(f"cannot read {name}: {wrong_encoding(name, content, content.index(0))}")
+    if not text.strip():
+        raise UserError(f"{name} is empty or blank")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def wrong_encoding(name, content, position):
+    """What to say of a file that is not UTF-8: what it looks like, where, and the command that converts it."""
+    line = content.count(b"\n", 0, position) + 1
+    unusual = sum(content.count(byte) for byte in range(128, 256))  # bytes beyond ASCII
+    valid = sum(ord(char) > 127 for char in content.decode("utf-8", errors="ignore"))  # characters
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        guess = "UTF-16"
+    elif content[1::2].count(0) > len(content) / 4:
+        guess = "UTF-16LE"
+    elif content[::2].count(0) > len(content) / 4:
+        guess = "UTF-16BE"
+    elif any(content.count(byte) for byte in range(7)):
+        return "it is a binary file"
+    elif valid > unusual / 4:  # a character is two to four bytes
+        return (f"line {line} is damaged, the rest is UTF-8: iconv -c -f UTF-8 -t UTF-8 {name} > new.txt "
+                "leaves out what is damaged")
+    elif unusual < 0.3 * len(content):
+        guess = "CP1252"  # Western text; it contains the characters of latin-1
+    else:
+        return f"line {line} is not UTF-8; iconv -f ENCODING -t UTF-8 {name} > new.txt converts it"
+    return f"line {line} is not UTF-8; it looks like {guess}: iconv -f {guess} -t UTF-8 {name} > new.txt converts it"
+
+
+def write_file(path, content):
+    """Replace a file: if the program is killed, the old file or the new one is there, never half of one."""
+    temporary = Path(f"{path}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # (the clean-up may fail for the same reason)
+            temporary.unlink()
+        raise UserError(f"cannot write {path}: {error.strerror}", status=1) from None
+
+
+def digest(text):
+    """A short text that is another one for another text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def prepare_folder(folder):
+    """Make the folder; rename what an earlier run left in it, model.pt to model.1.pt and so on."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while any(folder.glob(f"*.{number}.*")):
+            number += 1
+        for name in FILES:
+            path = folder / name
+            if path.exists():
+                moved = path.rename(path.with_suffix(f".{number}{path.suffix}"))
+                print(f"moved aside: {path} to {moved.name}")
+    except OSError as error:
+        raise UserError(f"cannot use {folder} as the output folder: {error.strerror}") from None
+
+
+def read_checkpoint(out, wanted=FORMAT):
+    """The content of a checkpoint: of model.pt in a folder, or of a file. Raises UserError if it is missing,
+    damaged or not of the wanted format."""
+    path = Path(out)
+    if not path.is_file():
+        path = path / "model.pt"
+    if not path.exists():
+        gpt2 = "; OpenAI's gpt2 is a different model" if str(out).startswith("gpt2") else ""
+        raise UserError(f"{path} does not exist; train a model first{gpt2}")
+    try:
+        with zipfile.ZipFile(path):  # on any other file torch would print warnings
+            checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        found = checkpoint["format"]
+    except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
+        raise UserError(f"{path} is damaged, or not a checkpoint") from None
+    if found != wanted:
+        raise UserError(f"{path} has format {found}; this version reads {wanted}; choose another folder")
+    try:
+        for name in CONTENT:
+            checkpoint[name]
+        return checkpoint | {"config": Config(**checkpoint["config"])}
+    except (KeyError, TypeError):
+        raise UserError(f"{path} is damaged, or not a checkpoint") from None
+
+
+def take_weights(model, checkpoint):
+    """Give the model the best weights of an earlier run; characters that are new to it keep their random
+    initialisation. Raises UserError if the sizes differ."""
+    check_same({name: getattr(model.config, name) for name in SIZES}, checkpoint["config"])
+    weights = model.state_dict()
+    for name, known in checkpoint["progress"]["best"].items():
+        weights[name][tuple(slice(size) for size in known.shape)] = known
+
+
+def of_the_same_run(checkpoint, out, text, source, max_steps):
+    """The text, config and source with which the run of a checkpoint continues. Raises UserError if the text
+    is missing or another one."""
+    if not source:
+        source = checkpoint["source"]
+    if text is None:
+        if not source:
+            raise UserError(f"the run in {out} did not read its text from a file: give it again, with "
+                            f"-i FILE or resume({str(out)!r}, text=...)")
+        text = read_file(source)
+    if digest(check_text(text)) != checkpoint["digest"]:
+        raise UserError(f"{source or 'this text'} is not the text of the run in {out}; "
+                        "to train on another text, start a run in another folder, with --init-from to "
+                        "begin with these weights")
+    config = checkpoint["config"]
+    if max_steps is not None:
+        config = dataclasses.replace(config, max_steps=max_steps)
+    return text, config, source
+
+
+# Between two steps
+
+
+class Progress:
+    """Shows what the program is doing when it has printed nothing else for a while.
+
+    On a terminal, that is one line that is written again and again. Elsewhere it is a new line after two
+    seconds, in long runs after a thirtieth of the time so far.
+    """
+
+    def __init__(self):
+        self.start = self.last = time.monotonic()
+        self.is_shown = False
+
+    def say(self, text):
+        """Print a line that stays."""
+        self.clear()
+        print(text, flush=True)
+        self.last = time.monotonic()
+
+    def show(self, text):
+        """Show what is going on, unless something was printed a moment ago."""
+        now = time.monotonic()
+        if sys.stdout is not None and sys.stdout.isatty():
+            if now - self.last > 0.2:
+                print(f"{text:79}", end="\r", flush=True)
+                self.last = now
+                self.is_shown = True
+        elif now - self.last > max(2, (now - self.start) / 30):
+            self.say(text)
+
+    def clear(self):
+        """Erase the line on the terminal."""
+        if self.is_shown:
+            print(" " * 79, end="\r", flush=True)
+            self.is_shown = False
+
+
+@contextlib.contextmanager
+def seeded(seed):
+    """Torch's random numbers begin at a seed; at the end they go on as if nothing had been drawn."""
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
 
 
 class Run:
     """Everything that happens between two steps: evaluate, keep the best weights, save, report, sample, stop.
 
-    `for step in run` yields the steps that are left; the loop stores the loss of its batch in `run.loss`.
-    Ctrl-C ends the loop between two steps, once everything is saved. `facts` are added to the checkpoint.
+    `for step in run` yields the remaining steps; the loop stores the loss of its batch in `run.loss`. Ctrl-C
+    ends the loop between two steps, once everything is saved.
     """
 
-    PROGRESS = "step", "seconds", "best_step", "best_loss", "best", "losses", "log"  # saved
+    format = FORMAT
 
-    def __init__(self, out, config, model, vocab, optimizer, validation, sampling, facts, checkpoint, team):
-        self.out, self.config, self.model, self.vocab, self.team = Path(out), config, model, vocab, team
-        self.optimizer, self.validation, self.sampling, self.facts = optimizer, validation, sampling, facts
-        self.step, self.seconds = 0, 0.0  # seconds of training alone
-        self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
-        self.losses, self.log = [], []  # of each batch; (step, seconds, training, validation) of each look
-        self.pressed, self.stopped, self.handler = False, False, None  # Ctrl-C here; Ctrl-C in any process
+    def __init__(self, out, config, model, vocab, optimizers, validation, sampling, source, digest, checkpoint,
+                 team):
+        self.out = out  # as given, for messages
+        self.folder = Path(out).absolute()  # the working directory may change
+        self.config = config
+        self.model = model
+        self.vocab = vocab
+        self.optimizers = optimizers
+        self.validation = validation
+        self.sampling = sampling
+        self.source = source
+        self.digest = digest
+        self.team = team
+        self.threads = torch.get_num_threads()
+        self.step = 0
+        self.seconds = 0.0  # of training alone
+        self.best_step = 0  # by validation loss
+        self.best_loss = math.inf
+        self.best = {}  # the weights
+        self.losses = []  # of each batch
+        self.log = []  # (step, seconds, training, validation) of each evaluation
+        self.progress = Progress()
+        self.handler = None  # of Ctrl-C before the run
+        self.pressed = False  # Ctrl-C in this process
+        self.stopped = False  # by Ctrl-C in any process
         if checkpoint:
-            if checkpoint["processes"] != team.size:
-                raise UserError(f"the run has {checkpoint['processes']} process(es), not {team.size}")
-            torch.set_num_threads(checkpoint["threads"])  # their number decides how sums are rounded
-            model.load_state_dict(checkpoint["model"])
-            optimizer.load_state_dict(checkpoint["optimizer"])
-            vars(self).update(checkpoint["progress"])
+            self.restore(checkpoint)
         if config.end < self.step:
-            raise UserError(f"--max-steps {config.end} is the total, but the run is at step {self.step}")
+            raise UserError(f"--max-steps {config.end} counts all steps, and this run has already done {self.step}")
+
+    def restore(self, checkpoint):
+        """Continue where the run of a checkpoint stopped."""
+        if checkpoint["processes"] != self.team.size:
+            raise UserError(f"the run has {checkpoint['processes']} process(es), not {self.team.size}")
+        # The number of threads changes the order of summation, hence the rounding.
+        self.threads = checkpoint["threads"]
+        self.model.load_state_dict(checkpoint["model"])
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizers"]):
+            optimizer.load_state_dict(state)
+        progress = checkpoint["progress"]
+        self.step = progress["step"]
+        self.seconds = progress["seconds"]
+        self.best_step = progress["best_step"]
+        self.best_loss = progress["best_loss"]
+        self.best = progress["best"]
+        self.losses = progress["losses"]
+        self.log = progress["log"]
+
+    def introduce(self, data):
+        """Say what is trained on what."""
+        parts = [f"device: {self.team.device}", f"{self.threads} threads"]
+        parts.append("bfloat16" if has_bfloat16(self.team.device) else "float32")
+        if can_compile(self.team.device):
+            parts.append("compiled (the first step takes a minute)")
+        if self.team.size > 1:
+            parts.append(f"{self.team.size} processes")
+        training, validation = len(data["training"]), len(data["validation"])
+        parameters = sum(p.numel() for p in self.model.parameters())
+        settings = ", ".join(f"{name} {value}" for name, value in vars(self.config).items())
+        print(", ".join(parts))
+        print(f"data: {Path(self.source).name or 'a text'}, {training + validation:,} characters ({training:,} for "
+              f"training), {len(self.vocab)} different: {self.vocab}")
+        print(f"model: {parameters:,} parameters; a uniform guess has a loss of {math.log(len(self.vocab)):.4f}")
+        print(f"settings: {settings}")
 
     def __enter__(self):
         if self.log:
             print(f"resuming at step {self.step}")
         elif self.team.rank == 0:
-            prepare_folder(self.out)
+            prepare_folder(self.folder)
         with contextlib.suppress(ValueError):  # Python allows signal handlers only in the main thread
             self.handler = signal.signal(signal.SIGINT, self.on_ctrl_c)
-        self.saved = self.shown = time.monotonic()
+        self.threads_before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        self.random_numbers = seeded(self.config.seed)
+        self.random_numbers.__enter__()
+        self.saved = time.monotonic()
 
     def __exit__(self, *_):
+        self.progress.clear()
+        self.random_numbers.__exit__(None, None, None)
+        torch.set_num_threads(self.threads_before)
         if self.handler is not None:  # (0 is a handler too)
             signal.signal(signal.SIGINT, self.handler)
 
@@ -822,7 +1136,8 @@ class Run:
         self.model.train()
         while True:
             due = self.step % max(100, self.config.max_steps // 10) == 0 or self.step == self.config.end
-            if due and not (self.log and self.log[-1][0] == self.step):  # else it was done before a resume
+            done = bool(self.log) and self.log[-1][0] == self.step  # before a resume
+            if due and not done:
                 self.look()
             if self.stopped or self.step == self.config.end:
                 return
@@ -836,91 +1151,108 @@ class Run:
             self.losses.append(loss / self.team.size)
             if self.stopped or time.monotonic() - self.saved > 15:
                 self.save()
-            if sys.stdout and sys.stdout.isatty() and time.monotonic() - self.shown > 0.2:  # the live line
-                self.report(f"batch {self.losses[-1]:.4f}", end="\r")
-                self.shown = time.monotonic()
+            self.progress.show(self.describe(f"batch {self.losses[-1]:.4f}"))
+
+    def evaluate(self, characters=None):
+        """(loss, standard error) on the validation text, or on a part of it."""
+        return evaluate(self.model, self.validation, characters, self.progress)
 
     def look(self):
-        """Evaluate, keep the best weights, save, report; every fourth time, print a sample too."""
-        validation, _ = evaluate(self.model, self.validation, characters=24_576)
-        batches = self.losses[self.log[-1][0] :] if self.log else []  # since the last evaluation
+        """Evaluate, keep the best weights, save, report, print a sample."""
+        validation, _ = self.evaluate(characters=24_576)
+        if math.isnan(validation):
+            validation = math.inf  # so that it can be compared
+        since = self.log[-1][0] if self.log else 0  # the step of the last evaluation
+        batches = self.losses[since:]
         training = sum(batches) / len(batches) if batches else math.nan
         self.log.append((self.step, self.seconds, training, validation))
-        if validation < self.best_loss:
-            self.best_step, self.best_loss = self.step, validation
+        if validation < self.best_loss or not self.best:
             self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
+            self.best_step = self.step
+            self.best_loss = validation
         self.save()
-        self.report(f"validation {validation:.4f}" + f", batches {training:.4f}" * bool(batches))
-        if len(self.log) % 4 == 1 and self.step not in (0, self.config.end):
-            short = {"num_samples": 1, "max_new_tokens": 200, "seed": self.step}
-            print_texts(self.model, self.vocab, **self.sampling | short)
+        losses = f"validation {validation:.4f}"
+        if batches:
+            losses += f", batches {training:.4f}"
+        self.progress.say(self.describe(losses))
+        if self.step != self.config.end:
+            short = {"num_samples": 1, "max_new_tokens": 100, "seed": self.step}
+            for line in generate(self.model, self.vocab, **self.sampling | short)[0].strip("\n").split("\n"):
+                print(f"    {line}")
 
-    def report(self, what, end="\n"):
-        """Print a line of progress: the step, what there is to say, the time a step takes, the time left."""
-        pace = self.seconds / max(1, self.step)
+    def describe(self, losses):
+        """A line of progress: the step, the losses, the time that a step takes, the time left."""
+        text = f"step {self.step:5}/{self.config.end}: {losses}"
+        if self.step == 0:
+            return text
+        pace = self.seconds / self.step
+        text += f", {1000 * pace:.1f} ms a step"
         left = pace * (self.config.end - self.step)
-        text = f"step {self.step:5}/{self.config.end}: {what}{f', {1e3 * pace:.1f} ms a step' * (pace > 0)}"
-        text += f", {left // 60:.0f}:{left % 60 // 1:02.0f} left" * (0 < left < math.inf)
-        print(f"{text:79}" if end == "\r" else text, end=end, flush=True)
+        if 0 < left < math.inf:
+            minutes, seconds = divmod(int(left), 60)
+            text += f", {minutes}:{seconds:02} left"
+        return text
+
+    def content(self):
+        """What a checkpoint holds: all that `resume` and `load` need, in plain types."""
+        progress = {"step": self.step, "seconds": self.seconds, "best_step": self.best_step,
+                    "best_loss": self.best_loss, "best": self.best, "losses": self.losses, "log": self.log}
+        return {
+            "format": self.format, "config": vars(self.config), "chars": self.vocab.chars, "source": self.source,
+            "digest": self.digest, "threads": self.threads, "processes": self.team.size, "progress": progress,
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
 
     def save(self):
-        """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv.
-
-        Raises UserError if a weight is not finite.
-        """
-        self.saved, weights, content = time.monotonic(), self.model.state_dict(), io.BytesIO()
-        if not math.isfinite(sum(value.sum().item() for value in weights.values())):
+        """Write model.pt and log.csv. Raises UserError if a weight is not finite."""
+        self.saved = time.monotonic()
+        if not all(value.isfinite().all() for value in self.model.state_dict().values()):
             raise UserError(f"training diverged before step {self.step}: a weight is not finite; start again "
                             "with a smaller --learning-rate (the last good checkpoint is kept)", status=1)
         if self.team.rank != 0:
             return
-        torch.save({
-            "format": FORMAT, "config": vars(self.config), "threads": torch.get_num_threads(), **self.facts,
-            "processes": self.team.size, "progress": {name: getattr(self, name) for name in self.PROGRESS},
-            "model": weights, "optimizer": self.optimizer.state_dict(),
-        }, content)
-        write_file(self.out / "model.pt", content.getvalue())
-        rows = [f"{step},{seconds:.3f},{a:.6f},{b:.6f}\n" for step, seconds, a, b in self.log]
-        write_file(self.out / "log.csv", "".join(["step,seconds,train_loss,val_loss\n", *rows]).encode())
+        content = io.BytesIO()
+        torch.save(self.content(), content)
+        write_file(self.folder / "model.pt", content.getvalue())
+        rows = ["step,seconds,train_loss,val_loss\n"]
+        for step, seconds, training, validation in self.log:
+            rows.append(f"{step},{seconds:.3f},{training:.6f},{validation:.6f}\n")
+        write_file(self.folder / "log.csv", "".join(rows).encode())
 
     def finish(self):
         """Draw the losses; give the model its best weights or, after Ctrl-C, raise KeyboardInterrupt."""
+        self.progress.clear()
         if self.team.rank == 0:
-            draw_losses(self.losses, self.log, self.out / "loss.png")
+            draw_losses(self, self.folder / "loss.png")
         if self.stopped or self.pressed:
-            print(f"stopped after step {self.step}; everything is saved; the same command with --resume "
-                  f"goes on (in Python: gpt.resume({str(self.out)!r}))")
+            print(f"stopped after step {self.step}; everything is saved; run it again with --resume to continue "
+                  f"(in Python: {NAME}.resume({str(self.out)!r}))")
             raise KeyboardInterrupt
         self.model.load_state_dict(self.best)
         self.model.eval()
 
+    def result(self):
+        """Evaluate the best weights on the whole validation text, print their loss and samples."""
+        loss, error = self.evaluate()
+        noise = "of one window" if math.isnan(error) else f"standard error {error:.4f}"
+        self.progress.say(f"validation loss {loss:.4f} ({noise}) on the whole validation text with the weights of "
+                          f"step {self.best_step}, the best; {self.seconds:.0f} s of training")
+        if self.best_step == 0:
+            step, _, training, validation = self.log[-1]
+            if training < self.log[0][3]:
+                cause = "learned its text by heart (use more text, dropout or a smaller model)"
+            else:
+                cause = "diverged (use a smaller --learning-rate) or was too short"
+            print(f"WARNING: validation never got below its first value: the run {cause}. "
+                  f"These are the weights that it started with. At the last step, {step}: validation "
+                  f"{validation:.4f}, batches {training:.4f}; --sample-only --last samples from those weights.")
+        print_texts(generate(self.model, self.vocab, **self.sampling))
+        print(f"in {self.out}: {', '.join(name for name in FILES if (self.folder / name).exists())}")
+        return Result(self.model, self.vocab, {"validation": (loss, error), "seconds": self.seconds, "run": self})
 
-def prepare_folder(out):
-    """Make the folder; rename what an earlier run left in it, model.pt to model.1.pt and so on."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        n = next(n for n in itertools.count(1) if not any(out.glob(f"*.{n}.*")))
-        for path in (out / name for name in FILES if (out / name).exists()):
-            print(f"moved aside: {path} to {path.rename(path.with_suffix(f'.{n}{path.suffix}')).name}")
-    except OSError as error:
-        raise UserError(f"cannot use {out} as the output folder: {error.strerror}") from None
 
-
-def read_checkpoint(out):
-    """The content of model.pt in a folder. Raises UserError if it is missing, damaged or not ours."""
-    path = Path(out) / "model.pt"
-    try:
-        with zipfile.ZipFile(path):  # on any other file torch would print warnings
-            checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; choose another folder"
-        if checkpoint["format"] == FORMAT:
-            return {name: checkpoint[name] for name in CONTENT} | {"config": Config(**checkpoint["config"])}
-    except FileNotFoundError:
-        gpt2 = " (OpenAI's gpt2 is a different model)" * str(out).startswith("gpt2")
-        problem = f"does not exist; train a model first{gpt2}"
-    except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
-        problem = "is damaged, or not a checkpoint"
-    raise UserError(f"{path} {problem}")
+# The command line
 
 
 class Parser(argparse.ArgumentParser):
@@ -928,63 +1260,104 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; --help shows all settings")
 
 
-def parse_arguments(argv):
-    parser = Parser(prog="gpt", description="A text in, more text like it out. Defaults: DEFAULTS in gpt.py.")
+def parse_arguments(argv, program):
+    parser = Parser(prog=program.NAME, description=program.__doc__.partition("\n")[0])
     group = parser.add_argument_group("files and what to do")
-    add, either = group.add_argument, group.add_mutually_exclusive_group().add_argument
-    add("-i", "--input-file", metavar="FILE", help=f"a UTF-8 text (default: {DEFAULT_TEXT})")
-    add("-o", "--work-dir", metavar="DIR", default=DEFAULT_OUT, help=f"run folder (default: {DEFAULT_OUT})")
-    either("--resume", action="store_true", help="continue the run in the folder")
-    either("--sample-only", action="store_true", help="do not train; sample from the model in the folder")
-    add("--init-from", metavar="DIR", help="start from the weights of the run in DIR (finetuning)")
-    add("--prompt", metavar="TEXT", default="", help="beginning of every text; FILE:NAME reads it from NAME")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
-    add("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
+    group.add_argument("-i", "--input-file", metavar="FILE", help=f"a UTF-8 text (default: {DEFAULT_TEXT})")
+    group.add_argument("-o", "--work-dir", metavar="DIR", default=program.DEFAULT_OUT,
+                       help=f"run folder (default: {program.DEFAULT_OUT})")
+    action = group.add_mutually_exclusive_group()
+    action.add_argument("--resume", action="store_true", help="continue the run in the folder")
+    action.add_argument("--sample-only", action="store_true",
+                        help="do not train; sample from the model in the folder")
+    group.add_argument("--last", action="store_true",
+                       help="with --sample-only: the weights of the last step, not those of the best one")
+    group.add_argument("--init-from", metavar="DIR", help="start from the weights of the run in DIR (finetuning)")
+    group.add_argument("--prompt", metavar="TEXT", default="",
+                       help="beginning of every text; FILE:NAME reads it from NAME")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
+    group.add_argument("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
+    short = {"batch_size": "-b", "learning_rate": "-l"}
     for title, numbers in (("settings", SETTINGS), ("sampling", SAMPLING)):
-        add = parser.add_argument_group(title).add_argument
-        for name, (_, high, text) in numbers.items():
-            short = {"batch_size": ["-b"], "learning_rate": ["-l"]}.get(name, [])
-            add(*short, flag(name), type=type(high), metavar="N" if type(high) is int else "X", help=text)
+        group = parser.add_argument_group(title)
+        for name, number in numbers.items():
+            flags = [flag(name)]
+            if name in short:
+                flags.insert(0, short[name])
+            text = number.help
+            if name in GPU:
+                text += f" (default: {getattr(Config, name)}; on a GPU {GPU[name]})"
+            elif title == "settings" and name != "seed":
+                text += f" (default: {getattr(Config, name)})"
+            metavar = "N" if number.kind is int else "X"
+            group.add_argument(*flags, type=number.kind, metavar=metavar, help=text)
     return parser.parse_args(argv)
 
 
-def execute(args):
+def execute(args, program):
     """Do what the arguments ask for."""
-    given = {name: value for name, value in vars(args).items() if value is not None}
-    check_limits(given)
-    settings = {name: given[name] for name in SETTINGS if name in given}
-    options = {name: given[name] for name in ("prompt", *SAMPLING) if name in given}
+    settings, options = {}, {"prompt": args.prompt}
+    for name, value in vars(args).items():
+        if value is not None and name in SETTINGS:
+            settings[name] = check_number(name, value)
+        if value is not None and name in SAMPLING:
+            options[name] = check_number(name, value)
     if args.prompt.startswith("FILE:"):
         options["prompt"] = read_file(args.prompt.removeprefix("FILE:")).removesuffix("\n")
-    if args.sample_only or args.resume:
-        own = {"seed"} if args.sample_only else {"max_steps"}  # these may differ from the run in the folder
-        options |= {name: settings.pop(name) for name in own & settings.keys()}
-        check_same(settings, read_checkpoint(args.work_dir)["config"])
+    if args.last and not args.sample_only:
+        raise UserError("--last needs --sample-only")
     if args.sample_only:
-        return print_texts(*load(args.work_dir, pick_device(args.device)), **options)
-    text, options = None, {"device": args.device, **options}
+        if args.init_from:
+            raise UserError("--init-from cannot be combined with --sample-only")
+        checkpoint = read_checkpoint(args.work_dir, program.FORMAT)
+        if args.input_file and digest(read_file(args.input_file)) != checkpoint["digest"]:
+            raise UserError(f"{args.input_file} is not the text of the run in {args.work_dir}")
+        if "seed" in settings:  # of the samples
+            options["seed"] = settings.pop("seed")
+        check_same(settings, checkpoint["config"])
+        model, vocab = program.load(args.work_dir, args.device, args.last)
+        print_texts(generate(model, vocab, **options))
+        return
+    options["device"] = args.device
+    text = None
     if args.input_file or not args.resume:
-        name = args.input_file or DEFAULT_TEXT
-        text, options["source"] = read_file(name), str(find_file(name).resolve())
+        options["source"] = args.input_file or DEFAULT_TEXT
+        text = read_file(options["source"])
     if args.resume:
-        return resume(args.work_dir, text, **options)
+        if args.init_from:
+            print(f"--init-from is not used again: the run in {args.work_dir} continues")
+        if "max_steps" in settings:
+            options["max_steps"] = settings.pop("max_steps")
+        check_same(settings, read_checkpoint(args.work_dir, program.FORMAT)["config"])
+        program.resume(args.work_dir, text, **options)
+        return
     if args.init_from:
-        options["init_from"], known = args.init_from, vars(read_checkpoint(args.init_from)["config"])
-        settings = {name: known[name] for name in SIZES} | settings
-    train(text, configure(pick_device(args.device), **settings), args.work_dir, **options)
+        options["init_from"] = args.init_from
+        known = read_checkpoint(args.init_from, program.FORMAT)["config"]
+        settings = {name: getattr(known, name) for name in SIZES} | settings
+    config = program.configure(pick_device(args.device), **settings)
+    program.train(text, config, args.work_dir, **options)
 
 
-def main(argv=None):
-    """The command line; only the first process prints. Returns None, or the exit status of a failure."""
+def main(argv=None, program=None):
+    """The command line; only the first process prints. `program`: a module with train, resume and load, as
+    mixture.py. Returns None, or the exit status of a failure."""
+    if program is None:
+        program = sys.modules[__name__]
+    if argv is None and hasattr(builtins, "__IPYTHON__"):  # a notebook: sys.argv is its kernel's
+        argv = []
     rank = os.environ.get("RANK", "0")
     with contextlib.suppress(AttributeError):  # a character that the terminal lacks must not stop us
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with contextlib.nullcontext() if rank == "0" else contextlib.redirect_stdout(io.StringIO()):
-            execute(parse_arguments(argv))
+        with contextlib.ExitStack() as stack:
+            if rank != "0":
+                stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            execute(parse_arguments(argv, program), program)
         print(end="", flush=True)  # a closed pipe is noticed here, not at the exit
     except UserError as error:
-        print(f"gpt{f', process {rank}' * (rank != '0')}: {error}", file=sys.stderr)
+        process = "" if rank == "0" else f", process {rank}"
+        print(f"{program.NAME}{process}: {error}", file=sys.stderr)
         return error.status
     except BrokenPipeError:  # as in `gpt ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -996,4 +1369,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # torch is imported now
+    sys.exit(main(sys.argv[1:]))
