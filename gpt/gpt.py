@@ -27,6 +27,7 @@ import io
 import math
 import operator
 import os
+import shlex
 import signal
 import sys
 import time
@@ -98,7 +99,8 @@ class Vocab:
         """The tokens of a text, an array. Raises UserError for characters that are not in the vocabulary."""
         unknown = sorted(set(text) - set(self.chars))
         if unknown:
-            raise UserError(f"not in the vocabulary: {' '.join(map(repr, unknown))}; the vocabulary is {self}")
+            raise UserError(f"not in the vocabulary: {' '.join(map(repr, unknown))}; "
+                            f"the vocabulary is {self}")
         code_points = [ord(char) for char in self.chars]
         # A table from code point to token, so that NumPy translates a text of millions of characters at once.
         table = np.zeros(max(code_points) + 1, np.uint8 if len(self) <= 256 else np.int32)
@@ -122,7 +124,7 @@ def split(tokens, block_size):
 
 
 def windows(tokens, starts, block_size):
-    """The windows of a text that begin at `starts` (B,): inputs x and, one position later, targets y, (B, T)."""
+    """The windows that begin at `starts` (B,): inputs x and, one position later, targets y, (B, T) each."""
     positions = starts[:, None] + torch.arange(block_size + 1, device=starts.device)
     text = tokens[positions].long()  # (B, T + 1)
     return text[:, :-1], text[:, 1:]
@@ -231,14 +233,18 @@ class KVCache:
         elif idx.size(1) == 1:
             self.text = torch.cat((self.text, idx), dim=1)[:, -self.size :]
         else:
-            raise ValueError(f"a KV cache that is not empty takes one new character at a time, not {idx.size(1)}")
+            raise ValueError("a KV cache that is not empty takes one new character at a time, "
+                             f"not {idx.size(1)}")
         self.length += idx.size(1)
         return self.text
 
 
 class MultiHeadAttention(nn.Module):
-    """Causal self-attention (Vaswani et al. 2017): communication. Every position takes a weighted mean of
-    values at itself and before; its query and their keys decide the weights. All heads are computed at once."""
+    """Causal self-attention (Vaswani et al. 2017): communication.
+
+    Every position takes a weighted mean of the values at itself and before. Its query and their keys decide
+    the weights. All heads are computed at once.
+    """
 
     def __init__(self, config, layer):
         super().__init__()
@@ -326,9 +332,9 @@ class GPT(nn.Module):
     def embed(self, text):
         """The vector of each character of text (B, S), (B, S, C).
 
-        (6) A vector for the character itself and one for each of the three before it, from a table of its own. It
-        is what lecture 3 does with its context: concatenating vectors and multiplying by a matrix adds
-        up one table per place. There is no n-gram that the first layer has to put together by attention.
+        (6) A vector for the character itself and one for each of the three before it, each from a table of
+        its own. Lecture 3 does the same: concatenating vectors and multiplying them by a matrix adds up one
+        table per place. So the first layer knows the last letters without having to find them by attention.
         """
         x = self.token_embedding(text)
         for distance, table in enumerate(self.previous, start=1):
@@ -338,8 +344,8 @@ class GPT(nn.Module):
     def forward(self, idx, cache=None):
         """The logits (B, T, V) of the character after each of idx (B, T).
 
-        `cache`: a KVCache with what came before idx, which is then a single character, or an empty one; idx is
-        then the whole beginning of a text. Raises ValueError for several characters after others.
+        `cache`: a KVCache with the characters before idx. If there are any, idx must be a single character;
+        ValueError otherwise.
         """
         T = idx.size(1)
         text = idx if cache is None else cache.extend_text(idx)
@@ -477,10 +483,10 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
 
     Returns a Result: the model with the weights of the best validation loss, its vocab, the run's figures.
     `device`: as --device. `source`: the file that the text is from, for `resume`. `checkpoint`: continue that
-    run, see `resume`. `init_from`: a folder; the run begins with its weights (finetuning). `sampling`: options
-    of `generate`. Raises UserError; raises KeyboardInterrupt after Ctrl-C, once everything is saved. Torch's
-    random numbers and number of threads are set for the run and put back at its end, so train one model at a
-    time, not several in threads.
+    run, see `resume`. `init_from`: a folder; the run begins with its weights (finetuning). `sampling`:
+    options of `generate`. Raises UserError; raises KeyboardInterrupt after Ctrl-C, once everything is saved.
+    Torch's random numbers and number of threads are set for the run and put back at its end, so train one
+    model at a time, not several in threads.
     """
     # Check and complete what was given.
     config = check_config(config)
@@ -554,9 +560,9 @@ def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
 
 
 def load(out=DEFAULT_OUT, device="cpu", last=False):
-    """(model, vocab) of the run in a folder, in evaluation mode, with the weights of the best validation loss.
+    """(model, vocab) of the run in a folder: the weights of the best validation loss, in evaluation mode.
 
-    `last`: with the weights of the last step instead. Raises UserError if there is no such run.
+    `last`: the weights of the last step instead. Raises UserError if there is no such run.
     """
     checkpoint = read_checkpoint(out)
     model = GPT(checkpoint["config"])
@@ -578,7 +584,8 @@ def draw(logits, temperature, top_k, generator):
 
 
 @torch.no_grad()
-def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.8, top_k=None, seed=None):
+def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.8, top_k=None,
+             seed=None):
     """A list of `num_samples` texts: the prompt and `max_new_tokens` more characters, sampled one by one.
 
     temperature: 0 takes the most likely character, below 1 is more careful, above 1 more daring. top_k:
@@ -603,7 +610,7 @@ def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, tempera
     model.eval()
     texts = []
     for rows in torch.arange(options["num_samples"]).split(100):  # so many texts at once
-        new = torch.tensor(start[-block_size:]).repeat(len(rows), 1)  # (rows, T): what the model has not seen yet
+        new = torch.tensor(start[-block_size:]).repeat(len(rows), 1)  # (rows, T), new to the cache
         cache = KVCache(block_size)
         drawn = []
         for _ in range(options["max_new_tokens"]):
@@ -647,14 +654,14 @@ def draw_losses(run, path):
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Machinery: errors, limits, files, checkpoints, what happens between two steps, the command line. You can stop
-# reading here and still understand the model. makemore.py has the same machinery; what several processes
+# Machinery: errors, limits, files, checkpoints, what happens between two steps, the command line. You can
+# stop reading here and still understand the model. makemore.py has the same machinery; what several processes
 # need is only here.
 
 NAME = "gpt"
 VERSION = "1.0.0"
 FORMAT = "gpt 8"  # of model.pt
-CONTENT = "chars", "source", "digest", "threads", "processes", "progress", "model", "optimizers"  # of model.pt
+CONTENT = "chars", "source", "digest", "threads", "processes", "progress", "model", "optimizers"  # the same
 FILES = "model.pt", "log.csv", "loss.png"
 SIZES = "n_layer", "n_head", "n_embd", "block_size"  # --init-from takes these over
 HERE = Path(__file__).resolve().parent
@@ -694,7 +701,7 @@ SETTINGS = {
 SAMPLING = {
     "num_samples": Number(int, 1, 10**6, "how many texts (default: 1)"),
     "max_new_tokens": Number(int, 1, 10**9, "characters of a text (default: 500)"),
-    "temperature": Number(float, 0, 10**9, "0: always the most likely character; 1: as learned (default: 0.8)"),
+    "temperature": Number(float, 0, 10**9, "0: the most likely character; 1: as learned (default: 0.8)"),
     "top_k": Number(int, 1, 10**6, "draw from the N most likely characters only (default: all)"),
 }
 
@@ -726,15 +733,16 @@ def check_number(name, value):
 
 def check_config(config):
     """A copy of the config with plain values. Raises UserError for values that are impossible."""
-    config = dataclasses.replace(config, **{name: check_number(name, getattr(config, name)) for name in SETTINGS})
+    values = {name: check_number(name, getattr(config, name)) for name in SETTINGS}
+    config = dataclasses.replace(config, **values)
     if config.n_embd % (2 * config.n_head):
         raise UserError(f"--n-embd {config.n_embd} does not divide into {config.n_head} heads of even size")
     return config
 
 
 def check_sampling(vocab, options):
-    """The options of `generate` as plain values. Raises UserError for impossible values, TypeError for options
-    that do not exist."""
+    """The options of `generate` as plain values. Raises UserError for impossible values, TypeError for
+    options that do not exist."""
     checked = {}
     for name, value in options.items():
         if name == "prompt":
@@ -753,11 +761,9 @@ def check_sampling(vocab, options):
 
 def check_text(text):
     """The text. Raises UserError if it is not a text, or the name of a file in place of its content."""
-    if isinstance(text, Path) or (isinstance(text, str) and "\n" not in text and text.endswith(".txt")):
-        raise UserError(f"the text must be given itself, not the name of a file, {str(text)!r}; "
-                        "gpt.read_file(name) reads it")
-    if not isinstance(text, str):
-        raise UserError(f"the text must be a str, not {type(text).__name__}")
+    if not isinstance(text, str) or (len(text) < 300 and os.path.exists(text)):
+        raise UserError(f"the text must be given itself, not {str(text)[:60]!r}; "
+                        "gpt.read_file(name) reads it from a file")
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -805,7 +811,7 @@ def has_bfloat16(device):
 
 
 def can_compile(device):
-    """Whether torch.compile works: it needs Triton, which runs on Nvidia GPUs from compute capability 7.0 on."""
+    """Whether torch.compile works: it needs Triton, and that an Nvidia GPU of compute capability 7.0."""
     has_triton = importlib.util.find_spec("triton") is not None
     return device.type == "cuda" and has_triton and torch.cuda.get_device_capability(device) >= (7, 0)
 
@@ -880,26 +886,17 @@ def read_file(name):
 
 
 def wrong_encoding(name, content, position):
-    """What to say of a file that is not UTF-8: what it looks like, where, and the command that converts it."""
+    """What to say of a file that is not UTF-8: where, what it may be, the command that converts it."""
     line = content.count(b"\n", 0, position) + 1
-    unusual = sum(content.count(byte) for byte in range(128, 256))  # bytes beyond ASCII
-    valid = sum(ord(char) > 127 for char in content.decode("utf-8", errors="ignore"))  # characters
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        guess = "UTF-16"
-    elif content[1::2].count(0) > len(content) / 4:
-        guess = "UTF-16LE"
-    elif content[::2].count(0) > len(content) / 4:
-        guess = "UTF-16BE"
-    elif any(content.count(byte) for byte in range(7)):
+        encoding = "UTF-16"
+    elif b"\0" in content:
         return "it is a binary file"
-    elif valid > unusual / 4:  # a character is two to four bytes
-        return (f"line {line} is damaged, the rest is UTF-8: iconv -c -f UTF-8 -t UTF-8 {name} > new.txt "
-                "leaves out what is damaged")
-    elif unusual < 0.3 * len(content):
-        guess = "CP1252"  # Western text; it contains the characters of latin-1
     else:
-        return f"line {line} is not UTF-8; iconv -f ENCODING -t UTF-8 {name} > new.txt converts it"
-    return f"line {line} is not UTF-8; it looks like {guess}: iconv -f {guess} -t UTF-8 {name} > new.txt converts it"
+        encoding = "CP1252"  # Western text, if most of its bytes are ASCII
+    name = shlex.quote(str(name))
+    return (f"line {line} is not UTF-8; if the file is in {encoding}, this converts it: "
+            f"iconv -f {encoding} -t UTF-8 {name} > new.txt")
 
 
 def write_file(path, content):
@@ -1042,10 +1039,12 @@ class Run:
     ends the loop between two steps, once everything is saved.
     """
 
+    name = NAME
     format = FORMAT
+    SAVED = "step", "seconds", "best_step", "best_loss", "best", "losses", "log"
 
-    def __init__(self, out, config, model, vocab, optimizers, validation, sampling, source, digest, checkpoint,
-                 team):
+    def __init__(self, out, config, model, vocab, optimizers, validation, sampling, source, digest,
+                 checkpoint, team):
         self.out = out  # as given, for messages
         self.folder = Path(out).absolute()  # the working directory may change
         self.config = config
@@ -1072,7 +1071,8 @@ class Run:
         if checkpoint:
             self.restore(checkpoint)
         if config.end < self.step:
-            raise UserError(f"--max-steps {config.end} counts all steps, and this run has already done {self.step}")
+            raise UserError(f"--max-steps {config.end} counts all steps, and this run has already done "
+                            f"{self.step}")
 
     def restore(self, checkpoint):
         """Continue where the run of a checkpoint stopped."""
@@ -1083,14 +1083,8 @@ class Run:
         self.model.load_state_dict(checkpoint["model"])
         for optimizer, state in zip(self.optimizers, checkpoint["optimizers"]):
             optimizer.load_state_dict(state)
-        progress = checkpoint["progress"]
-        self.step = progress["step"]
-        self.seconds = progress["seconds"]
-        self.best_step = progress["best_step"]
-        self.best_loss = progress["best_loss"]
-        self.best = progress["best"]
-        self.losses = progress["losses"]
-        self.log = progress["log"]
+        for name in self.SAVED:
+            setattr(self, name, checkpoint["progress"][name])
 
     def introduce(self, data):
         """Say what is trained on what."""
@@ -1100,13 +1094,15 @@ class Run:
             parts.append("compiled (the first step takes a minute)")
         if self.team.size > 1:
             parts.append(f"{self.team.size} processes")
-        training, validation = len(data["training"]), len(data["validation"])
+        training = len(data["training"])
+        characters = training + len(data["validation"])
         parameters = sum(p.numel() for p in self.model.parameters())
         settings = ", ".join(f"{name} {value}" for name, value in vars(self.config).items())
+        uniform = math.log(len(self.vocab))
         print(", ".join(parts))
-        print(f"data: {Path(self.source).name or 'a text'}, {training + validation:,} characters ({training:,} for "
+        print(f"data: {Path(self.source).name or 'a text'}, {characters:,} characters ({training:,} for "
               f"training), {len(self.vocab)} different: {self.vocab}")
-        print(f"model: {parameters:,} parameters; a uniform guess has a loss of {math.log(len(self.vocab)):.4f}")
+        print(f"model: {parameters:,} parameters; a uniform guess has a loss of {uniform:.4f}")
         print(f"settings: {settings}")
 
     def __enter__(self):
@@ -1195,11 +1191,11 @@ class Run:
 
     def content(self):
         """What a checkpoint holds: all that `resume` and `load` need, in plain types."""
-        progress = {"step": self.step, "seconds": self.seconds, "best_step": self.best_step,
-                    "best_loss": self.best_loss, "best": self.best, "losses": self.losses, "log": self.log}
         return {
-            "format": self.format, "config": vars(self.config), "chars": self.vocab.chars, "source": self.source,
-            "digest": self.digest, "threads": self.threads, "processes": self.team.size, "progress": progress,
+            "format": self.format, "config": vars(self.config), "chars": self.vocab.chars,
+            "source": self.source, "digest": self.digest,
+            "threads": self.threads, "processes": self.team.size,
+            "progress": {name: getattr(self, name) for name in self.SAVED},
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
@@ -1226,8 +1222,8 @@ class Run:
         if self.team.rank == 0:
             draw_losses(self, self.folder / "loss.png")
         if self.stopped or self.pressed:
-            print(f"stopped after step {self.step}; everything is saved; run it again with --resume to continue "
-                  f"(in Python: {NAME}.resume({str(self.out)!r}))")
+            print(f"stopped after step {self.step}; everything is saved; run it again with --resume to "
+                  f"continue (in Python: {self.name}.resume({str(self.out)!r}))")
             raise KeyboardInterrupt
         self.model.load_state_dict(self.best)
         self.model.eval()
@@ -1236,8 +1232,8 @@ class Run:
         """Evaluate the best weights on the whole validation text, print their loss and samples."""
         loss, error = self.evaluate()
         noise = "of one window" if math.isnan(error) else f"standard error {error:.4f}"
-        self.progress.say(f"validation loss {loss:.4f} ({noise}) on the whole validation text with the weights of "
-                          f"step {self.best_step}, the best; {self.seconds:.0f} s of training")
+        self.progress.say(f"validation loss {loss:.4f} ({noise}) on the whole validation text with the "
+                          f"weights of step {self.best_step}, the best; {self.seconds:.0f} s of training")
         if self.best_step == 0:
             step, _, training, validation = self.log[-1]
             if training < self.log[0][3]:
@@ -1246,10 +1242,11 @@ class Run:
                 cause = "diverged (use a smaller --learning-rate) or was too short"
             print(f"WARNING: validation never got below its first value: the run {cause}. "
                   f"These are the weights that it started with. At the last step, {step}: validation "
-                  f"{validation:.4f}, batches {training:.4f}; --sample-only --last samples from those weights.")
+                  f"{validation:.4f}, batches {training:.4f}; --sample-only --last samples from them.")
         print_texts(generate(self.model, self.vocab, **self.sampling))
         print(f"in {self.out}: {', '.join(name for name in FILES if (self.folder / name).exists())}")
-        return Result(self.model, self.vocab, {"validation": (loss, error), "seconds": self.seconds, "run": self})
+        results = {"validation": (loss, error), "seconds": self.seconds, "run": self}
+        return Result(self.model, self.vocab, results)
 
 
 # The command line
@@ -1272,11 +1269,13 @@ def parse_arguments(argv, program):
                         help="do not train; sample from the model in the folder")
     group.add_argument("--last", action="store_true",
                        help="with --sample-only: the weights of the last step, not those of the best one")
-    group.add_argument("--init-from", metavar="DIR", help="start from the weights of the run in DIR (finetuning)")
+    group.add_argument("--init-from", metavar="DIR",
+                       help="start from the weights of the run in DIR (finetuning)")
     group.add_argument("--prompt", metavar="TEXT", default="",
                        help="beginning of every text; FILE:NAME reads it from NAME")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
-    group.add_argument("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
+    version = f"%(prog)s {VERSION}, torch {torch.__version__}"
+    group.add_argument("--version", action="version", version=version)
     short = {"batch_size": "-b", "learning_rate": "-l"}
     for title, numbers in (("settings", SETTINGS), ("sampling", SAMPLING)):
         group = parser.add_argument_group(title)

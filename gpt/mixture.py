@@ -11,8 +11,8 @@ trust them.
 STORY
 
 Contents: counts, copying, the mixture, training. gpt.py has everything else. The counts' predictions for the
-text are computed once, before the first step: a row of log-probabilities for each position, in half precision.
-For tinyshakespeare.txt that is 145 MB.
+text are computed once, before the first step: a row of log-probabilities for each position, in half
+precision. For tinyshakespeare.txt that is 145 MB.
 """
 import math
 import sys
@@ -58,9 +58,10 @@ class Counts:
 
         q(c | context) = max(count(c) - D, 0) / total + D kinds / total * q(c | shorter context)
 
-    `kinds` is how many different characters followed. Say "e" followed "th" three times and "a" once: total is
-    4 and kinds is 2. Then q(e | th) = 2.1 / 4 + 0.45 q(e | h), and "o", which never followed, gets 0.45 q(o | h).
-    The rarer a context, the more weight its shorter context gets. Below the empty context, every q is 1 / V.
+    `kinds` is how many different characters followed. Say "e" followed "th" three times and "a" once: total
+    is 4 and kinds is 2. Then q(e | th) = 2.1 / 4 + 0.45 q(e | h), and "o", which never followed, gets
+    0.45 q(o | h). The rarer a context, the more weight its shorter context gets. Below the empty context,
+    every q is 1 / V.
 
     The longest contexts count how often c followed. A shorter one counts how many different characters stood
     before it when c followed, because "Francisco" is frequent, but a bad guess unless "San" comes before it.
@@ -80,8 +81,8 @@ class Counts:
     ENOUGH = 4_000_000  # characters; the rest of a longer text is not counted
 
     def __init__(self, V, groups, counts, size=0):
-        """groups: numbers of n + 1 characters, sorted, with the table as first digit; their counts; `size`: the
-        number of characters counted."""
+        """`groups`: numbers of n + 1 characters, sorted, with the table as first digit; `counts`: how often each
+        occurred; `size`: how many characters were counted."""
         self.V = V
         self.n = self.longest(V)
         self.size = size
@@ -124,7 +125,7 @@ class Counts:
 
     @classmethod
     def part_of(cls, positions, size):
-        """The part, 0 to PARTS - 1, to which each of these positions of a text of `size` characters belongs."""
+        """For each of these positions of a text of `size` characters, its part, 0 to PARTS - 1."""
         piece = positions * cls.PARTS * cls.PIECES // size
         return piece % cls.PARTS
 
@@ -160,7 +161,7 @@ class Counts:
 
 
 def ranges(start, length):
-    """The numbers from each start on, one range after the other: ranges([5, 9], [2, 3]) is [5, 6, 9, 10, 11]."""
+    """The numbers from each start on, one range after the other: ranges([5, 9], [2, 3]) is 5, 6, 9, 10, 11."""
     ends = np.cumsum(length)
     within = np.arange(length.sum()) - np.repeat(ends - length, length)  # 0, 1, 0, 1, 2
     return np.repeat(start, length) + within
@@ -184,7 +185,7 @@ class Predictions:
             for positions in np.array_split(np.arange(len(tokens)), 1 + len(tokens) // 20_000):
                 pieces.append(self.compute(positions))
                 if progress:
-                    progress.show(f"predictions of the counts: {positions[-1]:,} of {len(tokens):,} characters")
+                    progress.show(f"asking the counts: {positions[-1]:,} of {len(tokens):,} characters")
             self.rows = torch.cat(pieces).to(device)
         if progress:
             progress.clear()
@@ -211,11 +212,11 @@ class Predictions:
 class Copy(nn.Module):
     """A head that copies: what followed the last characters when they occurred earlier in the window?
 
-    Say "ROMEO" was there, and the text has come to "ROM" again. The earlier "M" matches, and the length of the
-    match is 3, "ROM" (at most 8). The earlier positions with the longest match say what followed
-    them, here always "E": `copied`. `trust`, learned for each length, weighs `copied` against the model's
-    own prediction. Transformers learn such "induction heads" by themselves (Olsson et al. 2022), but from far
-    more text than ours; this one is written by hand.
+    Say "ROMEO" was there, and the text has come to "ROM" again. The earlier "M" matches, and the length of
+    the match is 3, "ROM" (at most 8). The earlier positions with the longest match say what followed them,
+    here always "E": `copied`. `trust`, learned for each length, weighs `copied` against the model's own
+    prediction. Transformers learn such "induction heads" by themselves (Olsson et al. 2022), but from far more
+    text than ours. This one is written by hand.
     """
 
     LONGEST = 8
@@ -297,6 +298,7 @@ class Mixture(nn.Module):
 class Run(gpt.Run):
     """A gpt.Run that evaluates with the predictions of the counts, and saves the counts."""
 
+    name = NAME
     format = FORMAT
 
     @torch.no_grad()
