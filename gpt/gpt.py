@@ -332,7 +332,7 @@ class GPT(nn.Module):
     def embed(self, text):
         """The vector of each character of text (B, S), (B, S, C).
 
-        (6) A vector for the character itself and one for each of the three before it, each from a table of
+        (8) A vector for the character itself and one for each of the three before it, each from a table of
         its own. Lecture 3 does the same: concatenating vectors and multiplying them by a matrix adds up one
         table per place. So the first layer knows the last letters without having to find them by attention.
         """
@@ -360,7 +360,7 @@ class GPT(nn.Module):
 
 
 class Muon(torch.optim.Optimizer):
-    """(2) Momentum whose update is made orthogonal, so that all directions of a matrix learn equally fast.
+    """(9) Momentum whose update is made orthogonal, so that all directions of a matrix learn equally fast.
 
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; scaled as in Liu et al.
     2025, "Muon is Scalable for LLM Training". `torch.optim.Muon` does it in bfloat16 and one matrix at a

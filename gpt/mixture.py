@@ -81,8 +81,8 @@ class Counts:
     ENOUGH = 4_000_000  # characters; the rest of a longer text is not counted
 
     def __init__(self, V, groups, counts, size=0):
-        """`groups`: numbers of n + 1 characters, sorted, with the table as first digit; `counts`: how often each
-        occurred; `size`: how many characters were counted."""
+        """`groups`: numbers of n + 1 characters, sorted, with the table as first digit; `counts`: how often
+        each occurred; `size`: how many characters were counted."""
         self.V = V
         self.n = self.longest(V)
         self.size = size
@@ -161,7 +161,7 @@ class Counts:
 
 
 def ranges(start, length):
-    """The numbers from each start on, one range after the other: ranges([5, 9], [2, 3]) is 5, 6, 9, 10, 11."""
+    """The numbers of several ranges, one after the other: ranges([5, 9], [2, 3]) is 5, 6, 9, 10, 11."""
     ends = np.cumsum(length)
     within = np.arange(length.sum()) - np.repeat(ends - length, length)  # 0, 1, 0, 1, 2
     return np.repeat(start, length) + within
@@ -215,8 +215,8 @@ class Copy(nn.Module):
     Say "ROMEO" was there, and the text has come to "ROM" again. The earlier "M" matches, and the length of
     the match is 3, "ROM" (at most 8). The earlier positions with the longest match say what followed them,
     here always "E": `copied`. `trust`, learned for each length, weighs `copied` against the model's own
-    prediction. Transformers learn such "induction heads" by themselves (Olsson et al. 2022), but from far more
-    text than ours. This one is written by hand.
+    prediction. Transformers learn such "induction heads" by themselves (Olsson et al. 2022), but from far
+    more text than ours. This one is written by hand.
     """
 
     LONGEST = 8
