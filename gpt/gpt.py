@@ -130,55 +130,17 @@ def windows(tokens, starts, block_size):
     return text[:, :-1], text[:, 1:]
 
 
-@functools.lru_cache(maxsize=2)
-def epoch_starts(seed, epoch, length, block_size):
-    """Where the windows of an epoch begin: end to end from a random offset, in random order."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    count = max(1, (length - 1) // block_size - 1)
-    spare = length - block_size * count  # characters that no window needs
-    offset = torch.randint(min(block_size, spare), (1,), generator=generator)
-    return offset + block_size * torch.randperm(count, generator=generator)
-
-
-def batch_starts(length, config, step, team):
-    """Where the windows of this process's batch begin, (B,); seed, step and rank decide it.
-
-    (1) An epoch visits all of the text once. The lecture draws its windows at random.
-    """
-    count = len(epoch_starts(config.seed, 0, length, config.block_size))  # windows in an epoch
-    first = (step * team.size + team.rank) * config.batch_size
-    starts = []
-    for number in range(first, first + config.batch_size):
-        epoch, i = divmod(number, count)
-        starts.append(epoch_starts(config.seed, epoch, length, config.block_size)[i])
-    return torch.stack(starts)
-
-
-def training_batch(tokens, config, step, team):
-    """The inputs x and targets y of a step, (B, T) each.
-
-    (2) In the first 60 % of the steps, the windows are cut into quarters (Press et al. 2021, "Shortformer").
-    Attention costs less in short windows, and the near past is what there is to learn first.
-    """
-    starts = batch_starts(len(tokens), config, step, team)
-    x, y = windows(tokens, starts.to(tokens.device), config.block_size)
-    quarter = config.block_size // 4
-    if step < 0.6 * config.max_steps and config.block_size == 4 * quarter:
-        x, y = x.reshape(-1, quarter), y.reshape(-1, quarter)  # (4 B, T / 4)
-    return x, y
-
-
 # ------------------------------------------------------------------------------------------------------------
 # The model
 
 
 def norm(x):
-    """(3) Layer norm without weights: every vector gets mean 0 and variance 1."""
+    """(1) Layer norm without weights: every vector gets mean 0 and variance 1."""
     return F.layer_norm(x, (x.size(-1),))
 
 
 def rotate(x, start=0):
-    """(4) Rotary positions: turn each pair of channels in x (B, H, T, D), whose first position is `start`.
+    """(2) Rotary positions: turn each pair of channels in x (B, H, T, D), whose first position is `start`.
 
     From one position to the next, the first pair turns by 1 radian, each further pair by less. A pair is
     the channels i and i + D/2. The product of a query and a key then depends on the distance between them,
@@ -265,7 +227,7 @@ class MultiHeadAttention(nn.Module):
         q = self.split_heads(self.query(x))  # (B, H, T, D)
         k = self.split_heads(self.key(x))
         v = self.split_heads(self.value(x))
-        q = rotate(norm(q), start)  # (5) QK-norm
+        q = rotate(norm(q), start)  # (3) QK-norm
         k = rotate(norm(k), start)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)
@@ -283,7 +245,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x):
         h = self.up(x)
-        return self.down(F.relu(h) * h)  # (6) squared ReLU
+        return self.down(F.relu(h) * h)  # (4) squared ReLU
 
 
 class Block(nn.Module):
@@ -326,13 +288,13 @@ class GPT(nn.Module):
             for linear in (attention.query, attention.key, attention.value, feed_forward.up):
                 nn.init.normal_(linear.weight, std=0.5 / math.sqrt(linear.in_features))
             for linear in (attention.proj, feed_forward.down):
-                nn.init.zeros_(linear.weight)  # (7) at first, every block passes on what it gets
+                nn.init.zeros_(linear.weight)  # (5) at first, every block passes on what it gets
         nn.init.zeros_(self.head.weight)  # the first guess is uniform
 
     def embed(self, text):
         """The vector of each character of text (B, S), (B, S, C).
 
-        (8) A vector for the character itself and one for each of the three before it, each from a table of
+        (6) A vector for the character itself and one for each of the three before it, each from a table of
         its own. Lecture 3 does the same: concatenating vectors and multiplying them by a matrix adds up one
         table per place. So the first layer knows the last letters without having to find them by attention.
         """
@@ -360,7 +322,7 @@ class GPT(nn.Module):
 
 
 class Muon(torch.optim.Optimizer):
-    """(9) Momentum whose update is made orthogonal, so that all directions of a matrix learn equally fast.
+    """(7) Momentum whose update is made orthogonal, so that all directions of a matrix learn equally fast.
 
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; scaled as in Liu et al.
     2025, "Muon is Scalable for LLM Training". `torch.optim.Muon` does it in bfloat16 and one matrix at a
@@ -435,6 +397,44 @@ def set_learning_rate(optimizers, step, config):
 
 # ------------------------------------------------------------------------------------------------------------
 # Training
+
+
+@functools.lru_cache(maxsize=2)
+def epoch_starts(seed, epoch, length, block_size):
+    """Where the windows of an epoch begin: end to end from a random offset, in random order."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    count = max(1, (length - 1) // block_size - 1)
+    spare = length - block_size * count  # characters that no window needs
+    offset = torch.randint(min(block_size, spare), (1,), generator=generator)
+    return offset + block_size * torch.randperm(count, generator=generator)
+
+
+def batch_starts(length, config, step, team):
+    """Where the windows of this process's batch begin, (B,); seed, step and rank decide it.
+
+    (8) An epoch visits all of the text once. The lecture draws its windows at random.
+    """
+    count = len(epoch_starts(config.seed, 0, length, config.block_size))  # windows in an epoch
+    first = (step * team.size + team.rank) * config.batch_size
+    starts = []
+    for number in range(first, first + config.batch_size):
+        epoch, i = divmod(number, count)
+        starts.append(epoch_starts(config.seed, epoch, length, config.block_size)[i])
+    return torch.stack(starts)
+
+
+def training_batch(tokens, config, step, team):
+    """The inputs x and targets y of a step, (B, T) each.
+
+    (9) In the first 60 % of the steps, the windows are cut into quarters (Press et al. 2021, "Shortformer").
+    Attention costs less in short windows, and the near past is what there is to learn first.
+    """
+    starts = batch_starts(len(tokens), config, step, team)
+    x, y = windows(tokens, starts.to(tokens.device), config.block_size)
+    quarter = config.block_size // 4
+    if step < 0.6 * config.max_steps and config.block_size == 4 * quarter:
+        x, y = x.reshape(-1, quarter), y.reshape(-1, quarter)  # (4 B, T / 4)
+    return x, y
 
 
 def loss_of(logits, y, reduction="mean"):
