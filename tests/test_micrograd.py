@@ -388,9 +388,9 @@ def test_what_is_no_real_number_is_refused(x):
 
 @pytest.mark.parametrize("x", [np.array(2.0), torch.tensor(2.0)])
 def test_an_array_of_one_number_is_refused_with_the_word_that_makes_it_a_number(x):
-    for operation in (Value, lambda x: dot([Value(1)], [x]), lambda x: Value(1) < x, Value(1).backward):
+    for take in (Value, lambda x: dot([Value(1)], [x]), lambda x: Value(1) < x, Value(1).backward):
         with pytest.raises(TypeError, match=r"pass x\.item\(\)$"):
-            operation(x)
+            take(x)
     assert Value(x.item()).data == 2.0
 
 
@@ -444,7 +444,7 @@ def test_a_result_or_derivative_that_is_not_finite_names_the_operation_and_the_v
 
 
 def test_a_negative_base_with_a_value_as_exponent_names_the_exponent_and_the_cure():
-    with pytest.raises(OverflowError, match=r"no finite derivative with respect to 3\.0; .* pass a plain number"):
+    with pytest.raises(OverflowError, match=r"derivative with respect to 3\.0; .* pass a plain number"):
         Value(-2.0) ** Value(3.0)
     with pytest.raises(OverflowError, match=r"^sqrt of 0\.0 has no finite derivative with respect to 0\.0$"):
         Value(0.0).sqrt()
@@ -973,12 +973,30 @@ def test_it_imports_inside_its_directory_and_installed(tmp_path):
     assert installed == f"6.0 {tmp_path / 'site' / 'micrograd' / '__init__.py'}\n"
 
 
-def test_every_session_and_block_of_python_on_the_page_of_the_folder_runs():
-    page = (ROOT / "micrograd" / "README.md").read_text(encoding="utf-8")
-    sessions = re.findall(r"^```pycon\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+PAGE = (ROOT / "micrograd" / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def test_the_sessions_of_the_page_are_true():
+    sessions = blocks("pycon")
     assert len(sessions) >= 4
     for number, session in enumerate(sessions):
         test = doctest.DocTestParser().get_doctest(session, {}, f"session {number}", None, None)
         assert test.examples and doctest.DocTestRunner().run(test).failed == 0
-    for block in re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
-        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_the_blocks_of_python_on_the_page_run(tmp_path):
+    for block in blocks("python"):
+        run = python("-c", block, cwd=tmp_path, PYTHONPATH=str(ROOT))
+        assert run.returncode == 0, run.stderr
+
+
+def test_the_page_names_the_lines_where_things_stand():
+    lines = (ROOT / "micrograd" / "micrograd.py").read_text(encoding="utf-8").splitlines()
+    places = re.findall(r"`(\w+)` \(line (\d+)", PAGE)
+    assert len(places) >= 6
+    for name, number in places:
+        assert re.match(rf" *(class|def) {name}\b", lines[int(number) - 1]), (name, number)
