@@ -320,7 +320,8 @@ def _tanh(a):
 def _sigmoid(a):
     e = math.exp(-abs(a))  # never overflows
     s = 1 / (1 + e)
-    return (s if a >= 0 else e * s), e * s * s
+    result = s if a >= 0 else e * s
+    return result, e * s * s
 
 
 def _gelu(a):
