@@ -49,7 +49,7 @@ class GPT(Module):
         The logits of the letter that comes after token.
 
         keys and values hold a vector for each earlier letter, and this call appends those of token. They are
-        the KV cache: Cache in gpt.py.
+        the KV cache: KVCache in gpt.py.
         """
         x = add(self.embed[token], self.position[len(keys)])
         x = add(x, self.attention(norm(x), keys, values))  # the letters talk to each other,
@@ -57,7 +57,7 @@ class GPT(Module):
         return linear(self.head, norm(x))
 
     def attention(self, x, keys, values):
-        """Each head takes a weighted mean of the values so far: Attention in gpt.py, all heads at once."""
+        """Each head takes a weighted mean of the values so far: MultiHeadAttention in gpt.py."""
         q = linear(self.query, x)  # what this letter looks for
         keys.append(linear(self.key, x))  # what later letters find it by
         values.append(linear(self.value, x))  # what it tells them
@@ -107,7 +107,7 @@ def add(x, y):
 
 
 def norm(x):
-    """RMSNorm: the vector divided by its root mean square. norm in gpt.py."""
+    """RMSNorm: the vector divided by its root mean square. norm in gpt.py also subtracts the mean."""
     scale = (dot(x, x) / len(x) + 1e-5)**-0.5
     return [a * scale for a in x]
 
