@@ -70,7 +70,7 @@ class GPT(Module):
         return linear(self.proj, mixed)
 
     def mlp(self, x):
-        """Two linear layers with a ReLU between them, for each position alone: Block.up, Block.down."""
+        """Two linear layers with a ReLU between them, for each position alone: FeedForward in gpt.py."""
         return linear(self.down, linear(self.up, x, activation="relu"))
 
     def loss(self, name):
