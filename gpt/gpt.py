@@ -58,7 +58,7 @@ class Config:
     n_embd: int = 128  # channels of a character's vector
     dropout: float = 0.0  # probability
     batch_size: int = 4  # windows, in each process
-    max_steps: int = 1700  # -1: no end
+    max_steps: int = 1350  # -1: no end
     learning_rate: float = 0.01  # the peak
     seed: int = 3407
 
