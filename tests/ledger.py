@@ -58,7 +58,8 @@ UNUSED_MATRICES = {
     'for p in group["params"]:': 'for p in [p for p in group["params"] if p.grad is not None]:',
 }
 NOT_AT_ZERO = {
-    "nn.init.zeros_(linear.weight)": "nn.init.normal_(linear.weight, std=0.5 / math.sqrt(linear.in_features))",
+    "nn.init.zeros_(linear.weight)":
+        "nn.init.normal_(linear.weight, std=0.5 / math.sqrt(linear.in_features))",
 }
 LEDGER = [
     # gpt.py: each departure taken back. They can be taken back together.
@@ -88,7 +89,8 @@ LEDGER = [
     }, departure="layer norm without weights, and no biases"),
     Edit("gpt", "(2)", "(2) learned positions, a table added to the embedding", {
         "self.head = nn.Linear(C, V, bias=False)":
-            "self.position = nn.Embedding(config.block_size, C)\n        self.head = nn.Linear(C, V, bias=False)",
+            "self.position = nn.Embedding(config.block_size, C)\n"
+            "        self.head = nn.Linear(C, V, bias=False)",
         "nn.init.normal_(self.token_embedding.weight, std=1.0)":
             "nn.init.normal_(self.token_embedding.weight, std=1.0)\n"
             "        nn.init.normal_(self.position.weight, std=0.02)",
@@ -331,7 +333,8 @@ def train(module, data, config, folder):
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.enter_context(mock.patch.multiple(machinery, **quiet))
         if hasattr(module, "Predictions"):
-            stack.enter_context(mock.patch.object(module, "Predictions", keep_predictions(module.Predictions)))
+            kept = keep_predictions(module.Predictions)
+            stack.enter_context(mock.patch.object(module, "Predictions", kept))
         return module.train(data, config, Path(folder) / "out", device="cpu").results
 
 
@@ -382,7 +385,7 @@ def difference(base, changed):
 
 
 def selected(files, only, part="1/1"):
-    """The edits of some files whose name has this text. Part 2/3 is every third of them, from the second on."""
+    """The edits of some files whose name has this text; part 2/3: every third of them, from the second on."""
     edits = {f"{edit.type} {edit.name}".strip(): edit for edit in LEDGER if edit.file in files}
     found = [edit for name, edit in edits.items() if only.lower() in name.lower()]
     if not found:
@@ -452,8 +455,9 @@ def print_table(files, seeds, only="", steps=None, part="1/1", times=None):
                 after = max(1, round(before * a / b))
             rows = [unchanged(edit.file, edit.type, before)]
             module = load_copy(edit.file, folder, edit)
+            values = {**edit.settings, "max_steps": after}
             try:
-                rows.append(table.losses(edit.file, module, edit.type, seeds, max_steps=after, **edit.settings))
+                rows.append(table.losses(edit.file, module, edit.type, seeds, **values))
                 result = difference(*rows)
             except machinery_of(module).UserError as error:  # the loss is not finite
                 rows.append([math.nan])
