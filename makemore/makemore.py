@@ -178,7 +178,8 @@ class Vocab:
         """The tokens of a text, an array. Raises UserError for characters that are not in the vocabulary."""
         unknown = sorted(set(text) - set(self.chars))
         if unknown:
-            raise UserError(f"not in the vocabulary: {' '.join(map(repr, unknown))}; the vocabulary is {self}")
+            unknown = " ".join(map(repr, unknown))
+            raise UserError(f"not in the vocabulary: {unknown}; the vocabulary is {self}")
         code_points = [ord(char) for char in self.chars]
         # A table from code point to token, so that NumPy translates a text of millions of characters at once.
         table = np.zeros(max(code_points) + 1, np.uint8 if len(self) <= 256 else np.int32)
@@ -276,7 +277,8 @@ def fit_to_data(config, words, vocab):
     if block_size == 0:
         block_size = longest
     if config.type in ("transformer", "bow") and block_size < longest:
-        raise UserError(f"--block-size {block_size} is too short: the longest word and its end need {longest}")
+        raise UserError(f"--block-size {block_size} is too short: "
+                        f"the longest word and its end need {longest}")
     if config.type == "ngram" and V ** (block_size + 1) >= 2**63:
         raise UserError(f"--block-size {block_size} is too long: with {V} letters, group numbers exceed 2^63")
     return dataclasses.replace(config, vocab_size=V, block_size=block_size)
@@ -935,7 +937,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     if isinstance(model, (NGram, Bigram)):
         draw_pairs(model, vocab, data["training"], run.folder / "pairs.png")
     if isinstance(getattr(model, "embed", None), nn.Embedding):
-        draw_letters(model, vocab, run.folder / "letters.png")
+        draw_letters(model, vocab, data["training"], run.folder / "letters.png")
     print(f"in {out}: {', '.join(name for name in FILES if (run.folder / name).exists())}")
     results |= {"parameters": parameters, "seconds": run.seconds, "run": run, "samples": samples}
     return Result(model, vocab, results)
@@ -1003,9 +1005,9 @@ def train_all(words, out, values, options):
 
 
 def load(out=DEFAULT_OUT, device="cpu", last=False):
-    """(model, vocab) of the run in a folder, in evaluation mode, with the weights of the best validation loss.
+    """(model, vocab) of the run in a folder: the weights of the best validation loss, in evaluation mode.
 
-    `last`: with the weights of the last step instead. Raises UserError if there is no such run.
+    `last`: the weights of the last step instead. Raises UserError if there is no such run.
     """
     checkpoint = read_checkpoint(out)
     config = checkpoint["config"]
@@ -1018,6 +1020,8 @@ def load(out=DEFAULT_OUT, device="cpu", last=False):
 
 def draw(logits, temperature, top_k, generator):
     """Draw a token for each row of logits (B, V), which are on the CPU; `generate` explains the options."""
+    if logits.isnan().any():
+        raise UserError("the model's logits are not numbers; nothing can be sampled", status=1)
     if top_k is not None:
         highest = logits.sort(dim=1, descending=True, stable=True)  # stable: of equal ones, the first
         letters = highest.indices[:, :top_k]  # (B, top_k)
@@ -1080,12 +1084,12 @@ def print_words(names, data):
 # Pictures
 
 
-def new_figure(width, height, layout="constrained"):
+def new_figure(width, height):
     """An empty figure (inches). It does not use pyplot, so it leaves a notebook's own plots alone."""
     from matplotlib.figure import Figure  # imported here because it takes a second
 
     warnings.filterwarnings("ignore", "Glyph .* missing")  # a character that the font lacks becomes a box
-    return Figure(figsize=(width, height), dpi=120, layout=layout)
+    return Figure(figsize=(width, height), dpi=120)
 
 
 def save_figure(figure, path):
@@ -1095,114 +1099,224 @@ def save_figure(figure, path):
     write_file(path, picture.getvalue())
 
 
-def draw_losses(runs, path):
-    """`runs`: {type: Run}. Draw the validation losses; with a single run, also the batches and their mean."""
-    ax = new_figure(8, 5, layout=None).add_axes((0.08, 0.1, 0.9, 0.88))
-    best = min(run.best_loss for run in runs.values())
-    for i, (name, run) in enumerate(runs.items()):
-        if len(runs) == 1:
-            width = 1 + len(run.losses) // 50
-            mean = np.convolve(run.losses, np.ones(width) / width, mode="valid")
-            ax.plot(run.losses, color="C0", alpha=0.25, linewidth=0.5, label="batch")
-            ax.plot(range(width - 1, len(run.losses)), mean, color="C0", label=f"mean of {width} batches")
+def draw_loss(run, path):
+    """The losses of a run: every batch, their running mean, validation, and a uniform guess."""
+    uniform = math.log(len(run.vocab))
+    ax = new_figure(8, 5).add_axes((0.09, 0.1, 0.88, 0.87))
+    label = f"a uniform guess: ln {len(run.vocab)} = {uniform:.2f}"
+    ax.axhline(uniform, color="gray", linestyle="--", label=label)
+    if run.config.type == "ngram":  # one step, so there is no curve
+        ax.axhline(run.best_loss, color="C1", label=f"validation, {run.best_loss:.4f}")
+        ax.set(xticks=[], xlabel="counted in one step", ylim=(0, uniform + 0.2))
+    else:
+        width = 1 + len(run.losses) // 50
+        mean = np.convolve(run.losses, np.ones(width) / width, mode="valid")
         steps, _, _, validation = zip(*run.log)
-        label = f"{name}: validation, {run.best_loss:.4f} at best"
-        ax.plot(steps, validation, ".-" if i < 10 else ".--", color=f"C{i + 1}", label=label)  # ten colors
-    ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(best - 0.2, best + 1.2))
+        ax.plot(run.losses, color="C0", alpha=0.25, linewidth=0.5, label="batch")
+        ax.plot(range(width - 1, len(run.losses)), mean, color="C0", label=f"mean of {width} batches")
+        ax.plot(steps, validation, ".-", color="C1", label=f"validation, {run.best_loss:.4f} at best")
+        lowest = min((loss for loss in (*mean, run.best_loss) if math.isfinite(loss)), default=0)
+        ax.set(xlabel="step", ylim=(lowest - 0.2, uniform + 0.2))
+    ax.set_ylabel("loss (nats per character)")
     ax.grid(alpha=0.3)
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", loc="upper right")
+    save_figure(ax.figure, path)
+
+
+LECTURES = {  # the color of each learned type
+    "bigram": "tab:purple", "mlp": "tab:blue", "batchnorm": "tab:orange", "ninja": "tab:orange",
+    "wavenet": "tab:green", "bow": "tab:gray", "rnn": "tab:gray", "gru": "tab:gray", "lstm": "tab:gray",
+    "transformer": "tab:red",
+}
+
+
+def draw_losses(runs, path):
+    """`runs`: {type: Run}. The validation losses over the seconds of training; what is counted is a line.
+
+    One color a lecture (gray: none). The labels stand in the order of the losses, as close to the ends of
+    their curves as they can be without touching.
+    """
+    best = min((run.best_loss for run in runs.values() if math.isfinite(run.best_loss)), default=0)
+    low = best - 0.05
+    high = best + 0.85
+    slowest = max(run.log[-1][1] for run in runs.values())
+    ax = new_figure(10, 6).add_axes((0.07, 0.09, 0.71, 0.88))
+    label_at = low
+    for name, run in sorted(runs.items(), key=lambda item: item[1].best_loss):
+        color = LECTURES.get(name, "black")
+        end = slowest
+        if name in LECTURES:
+            _, seconds, _, validation = zip(*run.log[1:])
+            end = seconds[-1]
+            ax.plot(seconds, validation, color=color)
+        else:
+            ax.axhline(run.best_loss, color=color, linestyle="--", linewidth=1)
+        label_at = max(label_at + 0.034 * (high - low), run.best_loss)
+        line = {"arrowstyle": "-", "color": color, "alpha": 0.4, "linewidth": 0.7}
+        ax.annotate(f"{name} {run.best_loss:.3f}", (end, run.best_loss), (1.02, label_at), color=color,
+                    va="center", textcoords=ax.get_yaxis_transform(), parse_math=False, arrowprops=line)
+    ax.set(xlabel="seconds of training", ylabel="validation loss (nats per character)", xscale="log",
+           ylim=(low, high))
+    ax.grid(alpha=0.3, which="both")
     save_figure(ax.figure, path)
 
 
 def draw_pairs(model, vocab, training, path):
-    """How often one letter follows another: as counted, or as expected by a Bigram's learned table."""
-    V, letters = len(vocab), [".", *vocab.chars[1:]]
-    x, y = training.batch(torch.arange(len(training)))
-    pairs = torch.bincount(x[y >= 0] * V + y[y >= 0], minlength=V * V).view(V, V).cpu().double()
+    """How often one letter follows another: counted in the training words, and beside it, for a Bigram, what
+    its learned table expects. Only the forty most frequent letters, so that the numbers stay readable."""
+    letters = [".", *vocab.chars[1:]]
+    frequency = torch.bincount(training.tokens, minlength=len(vocab))
+    shown = frequency.argsort(descending=True)[:40].sort().values  # tokens
+    # Pairs are neighbours in the row of all words. The padding at its end is not a pair.
+    end = int(training.starts[-1] + training.lengths[-1])
+    place = torch.full((len(vocab),), len(shown), dtype=torch.int32, device=shown.device)  # of each letter
+    place[shown] = torch.arange(len(shown), dtype=torch.int32, device=shown.device)
+    size = len(shown) + 1  # with one place for all letters that are not shown
+    first = place[training.tokens[:end].int()]
+    second = place[training.tokens[1 : end + 1].int()]
+    counts = torch.bincount(first * size + second, minlength=size * size).view(size, size).cpu().double()
+    tables = {"counted": counts[:-1, :-1]}
     if isinstance(model, Bigram):
-        pairs = pairs.sum(1, keepdim=True) * model.table.weight.detach().cpu().double().softmax(1)
-    shown = pairs.sum(1).argsort(descending=True)[:40].sort().values.tolist()  # forty stay readable
-    ax = new_figure(11, 11).subplots()
-    ax.imshow(pairs[shown][:, shown].sqrt().numpy(), cmap="Blues")
-    for (i, a), (j, b) in itertools.product(enumerate(shown), repeat=2):
-        ax.text(j, i, f"{letters[a]}{letters[b]}\n{pairs[a, b]:.0f}", ha="center", va="center", fontsize=7,
-                color="white" if pairs[a, b] > pairs.max() / 4 else "black", parse_math=False)
-    ax.set(xlabel="next letter", ylabel="letter", xticks=[], yticks=[],
-           title=f"Pairs in the training words, {'expected' if isinstance(model, Bigram) else 'counted'}")
-    save_figure(ax.figure, path)
+        probabilities = model.table.weight.detach()[shown].double().softmax(1)[:, shown].cpu()
+        tables["learned"] = counts[:-1].sum(1, keepdim=True) * probabilities
+    width = 0.33 * len(shown) + 1
+    figure = new_figure(width * len(tables), width + 0.3)
+    axes = figure.subplots(1, len(tables), squeeze=False)[0]
+    names = [letters[i] for i in shown.tolist()]
+    for ax, (title, table) in zip(axes, tables.items()):
+        ax.imshow(table.sqrt().numpy(), cmap="Blues")
+        for i in range(len(shown)):
+            for j in range(len(shown)):
+                number = round(table[i, j].item())
+                if number > 0:
+                    color = "white" if table[i, j] > table.max() / 4 else "black"
+                    ax.text(j, i, number, ha="center", va="center", fontsize=7, color=color)
+        ax.set_xticks(range(len(names)), names, parse_math=False)
+        ax.set_yticks(range(len(names)), names, parse_math=False)
+        ax.tick_params(top=True, labeltop=True)
+        ax.set(xlabel="next letter", ylabel="letter",
+               title=f"Pairs in the training words, {title} (colors: square roots)")
+    figure.tight_layout()
+    save_figure(figure, path)
 
 
-def draw_letters(model, vocab, path):
-    """The letters' vectors in a plane, by their first two principal components. Letters that behave alike are
-    close together."""
+def draw_letters(model, vocab, training, path):
+    """The vectors of the fifty most frequent letters in a plane: those that behave alike are close together.
+
+    With `--n-embd 2` the picture shows all there is; otherwise, the first two principal components.
+    """
     weight = model.embed.weight.detach().cpu().double()  # (V, n_embd)
-    centred = F.pad(weight - weight.mean(0), (0, 1))  # (zeros, in case a vector has one number)
-    _, _, axes = torch.linalg.svd(centred, full_matrices=False)  # rows of `axes`: principal components
-    points = (centred @ axes[:2].T).tolist()
-    ax = new_figure(7, 7).subplots()
-    ax.scatter(*zip(*points), s=200, color="lightblue")
-    for letter, (a, b) in zip("." + vocab.chars[1:], points):
+    frequency = torch.bincount(training.tokens, minlength=len(vocab)).cpu()
+    shown = frequency.argsort(descending=True)[:50].tolist()
+    centred = weight - weight[shown].mean(0)
+    if weight.shape[1] < 3:
+        points = F.pad(centred, (0, 2 - weight.shape[1]))  # a vector of one number gets a zero
+        labels = ["first number", "second number"]
+    else:
+        _, sizes, components = torch.linalg.svd(centred[shown], full_matrices=False)
+        points = centred @ components[:2].T
+        share = sizes.square() / sizes.square().sum()
+        labels = [f"first principal component ({100 * share[0]:.0f} % of the variance)",
+                  f"second ({100 * share[1]:.0f} %)"]
+    ax = new_figure(7, 7).add_axes((0.11, 0.09, 0.86, 0.86))
+    for i in shown:
+        letter = "." if i == 0 else vocab.chars[i]
+        color = "orange" if letter.lower() in "aeiou" else "lightblue"
+        a, b = points[i].tolist()
+        ax.scatter(a, b, s=200, color=color)
         ax.text(a, b, letter, ha="center", va="center", parse_math=False)
-    ax.set(title="The letters by their first two principal components", xlabel="first", ylabel="second")
+    ax.set(title="The vectors of the letters (vowels: orange)", xlabel=labels[0], ylabel=labels[1])
     save_figure(ax.figure, path)
 
 
 class Diagnosis:
     """What lecture 4 measures: activations and gradients of the tanh layers at the beginning and at the end
-    of a run (or of what --resume adds to it) and, after every step, how far the weights moved."""
+    of a run (or of what --resume adds to it) and, after every step, how far the weights moved.
+
+    Beside them: the same network with a bad start, all weights but those of the head five times as large.
+    """
 
     def __init__(self, model, training):
-        self.model, (self.x, self.y) = model, training.batch(torch.arange(min(256, len(training))))
-        self.before, self.ratios = {}, []  # weights before a step; log10(update / weight) of every step
-        self.figure = new_figure(10, 9)
-        self.axes = self.figure.subplot_mosaic([
-            ["activations at the beginning", "activations at the end"],
-            ["gradients at the beginning", "gradients at the end"], ["updates", "updates"]])
-        self.look("at the beginning")
+        self.model = model
+        self.x, self.y = training.batch(torch.arange(min(256, len(training))))
+        self.before = {}  # weights before a step
+        self.ratios = []  # of every step: log10(update / weight) of every matrix
+        self.figure = new_figure(13, 10)
+        self.axes = self.figure.subplot_mosaic(
+            [[f"{kind}, {when}" for when in ("a bad start", "at the beginning", "at the end")]
+             for kind in ("activations", "gradients")] + [["updates"] * 3])
+        bad = copy.deepcopy(model)
+        for name, module in bad.named_modules():
+            if isinstance(module, nn.Linear) and name != "head":
+                module.weight.data *= 5
+        self.look("a bad start", bad)
+        self.look("at the beginning", model)
 
-    def look(self, when):
+    def look(self, when, model):
         """Run a batch through a copy; print and draw outputs and gradients of every tanh layer."""
-        twin, outputs = copy.deepcopy(self.model).train(), {}
-        for name, module in twin.named_modules():
+        twin = copy.deepcopy(model).train()
+        outputs = []
+        for module in twin.modules():
             if isinstance(module, nn.Tanh):
-                module.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
+                module.register_forward_hook(lambda module, inputs, output: outputs.append(output))
         loss = loss_of(twin(self.x), self.y)
         if not outputs:
             raise UserError(f"--diagnose looks at nn.Tanh layers; {type(twin).__name__} has none")
-        for (name, output), gradient in zip(outputs.items(), torch.autograd.grad(loss, [*outputs.values()])):
+        gradients = torch.autograd.grad(loss, outputs)
+        for number, (output, gradient) in enumerate(zip(outputs, gradients), 1):
             saturated = output.flatten(0, -2).abs() > 0.97  # (N, channels)
-            print(f"{when}: {name:10} {100 * saturated.float().mean():5.2f} % saturated, "
+            print(f"{when}: layer {number}, {100 * saturated.float().mean():.2f} % saturated, "
                   f"{saturated.all(dim=0).sum()} dead units; gradients: std {gradient.std():.1e}")
-            for kind, values in (("activations", output.detach()), ("gradients", gradient)):
-                density, edges = np.histogram(values.float().cpu().numpy(), 100, density=True)
-                self.axes[f"{kind} {when}"].plot(edges[:-1], density, label=f"{name}: std {values.std():.1e}")
+            self.draw_histogram(f"activations, {when}", number, output.detach())
+            self.draw_histogram(f"gradients, {when}", number, gradient)
+
+    def draw_histogram(self, title, number, values):
+        density, edges = np.histogram(values.float().cpu().numpy(), 40, density=True)
+        middles = (edges[1:] + edges[:-1]) / 2
+        self.axes[title].plot(middles, density, label=f"layer {number}, std {values.std():.2g}")
 
     def measure(self):
         """Between two steps: how far did the last one move the weights?"""
-        weights = {name: p.detach().clone() for name, p in self.model.named_parameters() if p.dim() == 2}
+        weights = {}
+        for name, p in self.model.named_parameters():
+            if p.dim() == 2:
+                weights[name.removesuffix(".weight")] = p.detach().clone()
         if self.before:
-            moved = [(p - self.before[name]).std() / self.before[name].std() for name, p in weights.items()]
-            self.ratios.append([math.log10(ratio.item() + 1e-12) for ratio in moved])
+            ratios = []
+            for name, p in weights.items():
+                ratio = (p - self.before[name]).std() / self.before[name].std()
+                ratios.append(math.log10(ratio.item() + 1e-12))
+            self.ratios.append(ratios)
         self.before = weights
 
     def finish(self, path):
         """Measure once more, print the updates, draw everything."""
         self.measure()
-        self.look("at the end")
+        self.look("at the end", self.model)
+        ax = self.axes["updates"]
         for name, ratios in zip(self.before, zip(*self.ratios)):
             print(f"{name:18} log10(update/weight): median {np.median(ratios):+.2f}, last {ratios[-1]:+.2f}")
-            self.axes["updates"].plot(ratios, linewidth=0.8, label=name)
-        self.axes["updates"].axhline(-3, color="black", linestyle="--", label="a good value is about -3")
-        self.axes["updates"].set(xlabel="step", ylabel="log10(std of update / std of weight)")
+            ax.plot(ratios, linewidth=0.8, label=name)
+        ax.axhline(-3, color="black", linestyle="--", label="a good value is about -3")
+        ax.set(xlabel="step", ylabel="log10(std of update / std of weight)")
         for title, ax in self.axes.items():
-            ax.set_title(title)
-            ax.legend(fontsize=8)
+            ax.set_title(title.replace("a bad start", "a bad start: weights 5 times as large"))
+            ax.legend(fontsize=8, loc="upper right")
+            if title.startswith("activations"):
+                ax.set(xlim=(-1, 1), ylim=(0, None), xlabel="output of tanh", ylabel="density")
+                ax.axvspan(-1, -0.97, color="red", alpha=0.2)  # saturated
+                ax.axvspan(0.97, 1, color="red", alpha=0.2)
+            elif title.startswith("gradients"):
+                ax.set(yscale="log", xlabel="d loss / d output of tanh", ylabel="density")
+                ax.ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
+                ax.locator_params(axis="x", nbins=5)
+        self.figure.tight_layout()
         save_figure(self.figure, path)
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Machinery: errors, limits, files, checkpoints, what happens between two steps, the command line. You can stop
-# reading here and still understand the models. gpt.py has the same machinery.
+# Machinery: errors, limits, files, checkpoints, what happens between two steps, the command line. You can
+# stop reading here and still understand the models. gpt.py has the same machinery.
 
 VERSION = "1.0.0"
 FORMAT = "makemore 5"  # of model.pt
@@ -1285,7 +1399,8 @@ def check_config(config):
     values = {"type": str(config.type)}
     for name in SETTINGS:
         value = getattr(config, name)
-        if value is None:  # the type does not use it
+        can_be_none = config.type not in DEFAULTS or getattr(DEFAULTS[config.type], name) is None
+        if value is None and can_be_none:  # the type does not use it
             continue
         if name == "block_size" and value == 0:  # as long as the longest word: see fit_to_data
             continue
@@ -1301,8 +1416,8 @@ def check_config(config):
 
 
 def check_sampling(vocab, options):
-    """The options of `generate` as plain values. Raises UserError for impossible values, TypeError for options
-    that do not exist."""
+    """The options of `generate` as plain values. Raises UserError for impossible values, TypeError for
+    options that do not exist."""
     checked = {}
     for name, value in options.items():
         if name == "prompt":
@@ -1362,8 +1477,9 @@ def print_left_out(words, kept, too_long, max_length):
     if too_long:
         print(f"left out: {too_long:,} words of more than {max_length} characters")
     if too_long > len(words) / 20:
-        print(f"WARNING: {100 * too_long / len(words):.0f} % of the words are left out because they are longer "
-              f"than --max-length {max_length}. The longest has {max(map(len, words)):,} characters.")
+        share = 100 * too_long / len(words)
+        print(f"WARNING: {share:.0f} % of the words are left out, as they are longer than --max-length "
+              f"{max_length}. The longest has {max(map(len, words)):,} characters.")
 
 
 def check_same(values, config):
@@ -1428,7 +1544,7 @@ def read_file(name):
 
 
 def wrong_encoding(name, content, position):
-    """What to say of a file that is not UTF-8: what it looks like, where, and the command that converts it."""
+    """What to say of a file that is not UTF-8: where, what it looks like, the command that converts it."""
     line = content.count(b"\n", 0, position) + 1
     unusual = sum(content.count(byte) for byte in range(128, 256))  # bytes beyond ASCII
     valid = sum(ord(char) > 127 for char in content.decode("utf-8", errors="ignore"))  # characters
@@ -1441,13 +1557,14 @@ def wrong_encoding(name, content, position):
     elif any(content.count(byte) for byte in range(7)):
         return "it is a binary file"
     elif valid > unusual / 4:  # a character is two to four bytes
-        return (f"line {line} is damaged, the rest is UTF-8: iconv -c -f UTF-8 -t UTF-8 {name} > new.txt "
-                "leaves out what is damaged")
+        return (f"line {line} is not UTF-8, but most of the file is: "
+                f"iconv -c -f UTF-8 -t UTF-8 {name} > new.txt leaves out what is not")
     elif unusual < 0.3 * len(content):
         guess = "CP1252"  # Western text; it contains the characters of latin-1
     else:
         return f"line {line} is not UTF-8; iconv -f ENCODING -t UTF-8 {name} > new.txt converts it"
-    return f"line {line} is not UTF-8; it looks like {guess}: iconv -f {guess} -t UTF-8 {name} > new.txt converts it"
+    return (f"line {line} is not UTF-8; it looks like {guess}: "
+            f"iconv -f {guess} -t UTF-8 {name} > new.txt converts it")
 
 
 def write_file(path, content):
@@ -1494,11 +1611,11 @@ def read_checkpoint(out):
     try:
         with zipfile.ZipFile(path):  # on any other file torch would print warnings
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        format = checkpoint["format"]
+        form = checkpoint["format"]
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         raise UserError(f"{path} is damaged, or not a checkpoint") from None
-    if format != FORMAT:
-        raise UserError(f"{path} has format {format}; this version reads {FORMAT}; choose another folder")
+    if form != FORMAT:
+        raise UserError(f"{path} has format {form}; this version reads {FORMAT}; choose another folder")
     try:
         content = {name: checkpoint[name] for name in CONTENT}
         return content | {"config": Config(**checkpoint["config"])}
@@ -1586,7 +1703,8 @@ class Run:
         if checkpoint:
             self.restore(checkpoint)
         if config.end < self.step:
-            raise UserError(f"--max-steps {config.end} counts all steps, and this run has already done {self.step}")
+            raise UserError(f"--max-steps {config.end} counts all steps, "
+                            f"and this run has already done {self.step}")
 
     def restore(self, checkpoint):
         """Continue where the run of a checkpoint stopped."""
@@ -1669,7 +1787,7 @@ class Run:
             losses += f", batches {training:.4f}"
         self.progress.say(self.describe(losses))
         number = len(self.log) - 1
-        if (number == 1 or number % 4 == 0) and self.step != self.config.end:
+        if (number == 1 or number % 4 == 0) and self.step != self.config.end and validation < math.inf:
             longest = int(self.data["training"].lengths.max())
             few = {"num_samples": 5, "seed": self.step, "max_length": longest}
             print_words(generate(self.model, self.vocab, **self.sampling | few), self.data)
@@ -1714,10 +1832,10 @@ class Run:
     def finish(self):
         """Draw the losses; give the model its best weights or, after Ctrl-C, raise KeyboardInterrupt."""
         self.progress.clear()
-        draw_losses({self.config.type: self}, self.folder / "loss.png")
+        draw_loss(self, self.folder / "loss.png")
         if self.stopped or self.pressed:
-            print(f"stopped after step {self.step}; everything is saved; run it again with --resume to continue "
-                  f"(in Python: makemore.resume({str(self.out)!r}))")
+            print(f"stopped after step {self.step}; everything is saved; run it again with --resume to "
+                  f"continue (in Python: makemore.resume({str(self.out)!r}))")
             raise KeyboardInterrupt
         if self.diagnosis:
             self.diagnosis.finish(self.folder / "diagnose.png")
@@ -1741,7 +1859,8 @@ class Run:
                 cause = "diverged (use a smaller --learning-rate) or was too short"
             print(f"WARNING: validation never got below its first value: the run {cause}. "
                   f"These are the weights that it started with. At the last step, {step}: validation "
-                  f"{validation:.4f}, batches {training:.4f}; --sample-only --last samples from those weights.")
+                  f"{validation:.4f}, batches {training:.4f}; --sample-only --last samples from those "
+                  "weights.")
 
 
 # The command line
@@ -1772,7 +1891,8 @@ def parse_arguments(argv):
     group.add_argument("--prompt", metavar="TEXT", default="", help="beginning of every word")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
     group.add_argument("-n", "--num-workers", help=argparse.SUPPRESS)  # of Karpathy's makemore; ignored here
-    group.add_argument("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
+    group.add_argument("--version", action="version",
+                       version=f"%(prog)s {VERSION}, torch {torch.__version__}")
     short = {"batch_size": "-b", "learning_rate": "-l", "weight_decay": "-w"}
     for title, numbers in (("settings", SETTINGS), ("sampling", SAMPLING)):
         group = parser.add_argument_group(title)
