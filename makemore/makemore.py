@@ -894,24 +894,27 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     config = fit_to_data(config, words, vocab)
 
     # Prepare the data, the model, its optimizers and the run.
-    data = {name: Words(part, vocab, device) for name, part in split(words).items()}
+    parts = split(words)
+    sizes = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
+    origin = Path(source).name or "words"
+    print(f"data: {origin}, {len(words):,} words ({sizes}), letters {vocab}", flush=True)
+    data = {name: Words(part, vocab, device) for name, part in parts.items()}
     with seeded(config.seed):
         model = MODELS[config.type](config).to(device)
     optimizers = make_optimizers(model, config)
     run = Run(out, config, model, vocab, optimizers, data, sampling, source, digest(words), checkpoint)
-    parts = ", ".join(f"{len(part):,} {name}" for name, part in data.items())
     parameters = sum(p.numel() for p in model.parameters())
     settings = ", ".join(f"{name} {value}" for name, value in vars(config).items() if value is not None)
-    print(f"device: {device}, {run.threads} threads")
-    print(f"data: {Path(source).name or 'words'}, {len(words):,} words ({parts}), letters {vocab}")
     print(f"model: {parameters:,} parameters; a uniform guess has a loss of {math.log(len(vocab)):.4f}")
     print(f"settings: {settings}")
+    print(f"device: {device}, {run.threads} threads")
     if diagnose:
         run.diagnosis = Diagnosis(model, data["training"])
 
     # The loop. Run does everything that happens between two steps, from evaluation to Ctrl-C.
-    by_length = not any(isinstance(module, BatchNorm) for module in model.modules())  # needs varied batches
-    with run:
+    has_batch_norm = any(isinstance(module, BatchNorm) for module in model.modules())
+    by_length = not has_batch_norm  # whose statistics need batches of mixed lengths
+    with seeded(config.seed), run:
         for step in run:
             if config.type == "ngram":
                 run.loss = count(model, data, run.progress)
@@ -1259,7 +1262,8 @@ class Diagnosis:
         for module in twin.modules():
             if isinstance(module, nn.Tanh):
                 module.register_forward_hook(lambda module, inputs, output: outputs.append(output))
-        loss = loss_of(twin(self.x), self.y)
+        with seeded(0):  # for dropout
+            loss = loss_of(twin(self.x), self.y)
         if not outputs:
             raise UserError(f"--diagnose looks at nn.Tanh layers; {type(twin).__name__} has none")
         gradients = torch.autograd.grad(loss, outputs)
@@ -1394,6 +1398,8 @@ def check_number(name, value):
 
 def check_config(config):
     """A copy of the config with plain values. Raises UserError for values that are impossible."""
+    if not isinstance(config, Config):
+        raise UserError(f"makemore.configure(type) makes the config; this is {config!r}")
     if config.type not in MODELS:
         raise UserError(f"no model is called {config.type!r}; there are {', '.join(MODELS)}")
     values = {"type": str(config.type)}
@@ -1437,23 +1443,24 @@ def check_sampling(vocab, options):
 def check_words(words):
     """The words as a list, without white space around them and without empty ones. Raises UserError if they
     are not words."""
-    if isinstance(words, (str, bytes, Path)):
-        raise UserError(f"the words must be a list, not {type(words).__name__} {str(words)[:40]!r}; "
-                        "makemore.read_words(name) reads them from a file")
-    words = list(words)
+    if isinstance(words, (str, bytes, Path)) or not hasattr(words, "__iter__"):
+        raise UserError(f"the words must be a list, not {str(words)[:40]!r}; makemore.read_words(name) reads "
+                        "them from a file")
+    checked = []
     for word in words:
         if not isinstance(word, str):
             raise UserError(f"a word must be text, not {word!r}")
-    words = [word.strip() for word in words]
-    words = [word for word in words if word]
-    text = "".join(words)
-    if "\n" in text:
-        raise UserError(f"a word must be one line, not {next(word for word in words if chr(10) in word)!r}")
+        word = word.strip()
+        if "\n" in word:
+            raise UserError(f"a word must be one line, not {word!r}")
+        if word:
+            checked.append(word)
+    text = "".join(checked)
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise UserError(f"{text[error.start]!r} is half of a character; it cannot be in a word") from None
-    return words
+    return checked
 
 
 def too_few_words(words, kept, too_long, max_length):
@@ -1473,9 +1480,9 @@ def print_left_out(words, kept, too_long, max_length):
     """Say which lines are not used. Losing more than a twentieth of them for their length stands out."""
     duplicates = len(words) - len(kept) - too_long
     if duplicates:
-        print(f"left out: {duplicates:,} duplicates")
+        print(f"left out as duplicates: {duplicates:,}")
     if too_long:
-        print(f"left out: {too_long:,} words of more than {max_length} characters")
+        print(f"left out as longer than {max_length} characters: {too_long:,}")
     if too_long > len(words) / 20:
         share = 100 * too_long / len(words)
         print(f"WARNING: {share:.0f} % of the words are left out, as they are longer than --max-length "
@@ -1521,7 +1528,9 @@ def find_file(name):
 
 def absolute(source):
     """The absolute path of the file that the words are from, as text; "" if there is none."""
-    if source and not Path(source).is_absolute():
+    if not source:
+        return ""
+    if not Path(source).is_absolute():
         source = find_file(source).resolve()
     return str(source)
 
@@ -1663,7 +1672,7 @@ class Progress:
 
 @contextlib.contextmanager
 def seeded(seed):
-    """Torch's random numbers begin at a seed; at the end they go on as if nothing had been drawn."""
+    """Inside, torch's random numbers begin at a seed; afterwards, they continue as if none had been drawn."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
@@ -1731,13 +1740,10 @@ class Run:
             self.handler = signal.signal(signal.SIGINT, self.on_ctrl_c)
         self.threads_before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
-        self.random_numbers = seeded(self.config.seed)
-        self.random_numbers.__enter__()
         self.saved = time.monotonic()
 
     def __exit__(self, *_):
         self.progress.clear()
-        self.random_numbers.__exit__(None, None, None)
         torch.set_num_threads(self.threads_before)
         if self.handler is not None:  # (0 is a handler too)
             signal.signal(signal.SIGINT, self.handler)

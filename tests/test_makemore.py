@@ -830,7 +830,7 @@ def test_duplicates_are_dropped_before_the_split_and_said(capsys):
     Path("twice.txt").write_text("\n".join(WORDS + WORDS[:7]))
     assert not mm.main(["-i", "twice.txt", "--type", "ngram"])
     out = capsys.readouterr().out
-    assert "left out: 7 duplicates" in out
+    assert "left out as duplicates: 7\n" in out
     assert "60 words" in out
 
 
@@ -1250,8 +1250,8 @@ def test_too_long_words_and_duplicates_are_counted_apart(capsys):
     assert not mm.main(["-i", "long.txt", "--type", "ngram"])
     out = capsys.readouterr().out
     assert "61 words" in out
-    assert "left out: 1 duplicates\n" in out
-    assert "left out: 2 words of more than 256 characters\n" in out
+    assert "left out as duplicates: 1\n" in out
+    assert "left out as longer than 256 characters: 2\n" in out
     assert "WARNING" not in out
     assert saved("out/makemore")["digest"] == mm.digest([*WORDS, "b" * 256])
 
@@ -1273,7 +1273,7 @@ def test_a_line_of_100_000_characters_among_short_ones_does_no_harm(capsys):
     Path("long.txt").write_text("\n".join([*WORDS, "ab" * 50_000]))
     for name in ("ngram", "transformer"):
         assert not mm.main(["-i", "long.txt", "--type", name, "--max-steps", "2", *TINY])
-        assert "left out: 1 words of more than 256 characters" in capsys.readouterr().out
+        assert "left out as longer than 256 characters: 1\n" in capsys.readouterr().out
     assert saved("out/makemore")["config"]["block_size"] == 8
 
 
@@ -1665,6 +1665,7 @@ def test_lines_with_their_ends_are_words():
 
 @pytest.mark.parametrize("words, part", [
     ("words.txt", "read_words"), (Path("words.txt"), "read_words"), (" ".join(WORDS), "must be a list"),
+    (5, "must be a list"),
     ([*WORDS, 5], "must be text, not 5"), ([*WORDS, math.nan], "must be text, not nan"),
     ([*WORDS, b"abc"], "must be text, not b'abc'"), ([*WORDS, "a\nb"], "must be one line"),
     ([*WORDS, "a\ud800b"], "half of a character"),
