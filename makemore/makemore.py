@@ -38,6 +38,7 @@ import itertools
 import math
 import operator
 import os
+import shlex
 import signal
 import sys
 import time
@@ -1555,6 +1556,7 @@ def read_file(name):
 def wrong_encoding(name, content, position):
     """What to say of a file that is not UTF-8: where, what it looks like, the command that converts it."""
     line = content.count(b"\n", 0, position) + 1
+    name = shlex.quote(str(name))
     unusual = sum(content.count(byte) for byte in range(128, 256))  # bytes beyond ASCII
     valid = sum(ord(char) > 127 for char in content.decode("utf-8", errors="ignore"))  # characters
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -1589,7 +1591,7 @@ def write_file(path, content):
 
 
 def digest(words):
-    """A short text that is another one for other words."""
+    """A fingerprint of the words: other words have another one."""
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
@@ -1604,7 +1606,7 @@ def prepare_folder(folder):
             path = folder / name
             if path.exists():
                 moved = path.rename(path.with_suffix(f".{number}{path.suffix}"))
-                print(f"moved aside: {path} to {moved.name}")
+                print(f"moved aside: {name} to {moved.name}")
     except OSError as error:
         raise UserError(f"cannot use {folder} as the output folder: {error.strerror}") from None
 
