@@ -219,16 +219,14 @@ LEDGER = [
     }),
     # makemore.py: lines to try.
     Edit("makemore", "a context of 4 in DEFAULTS", "a context of 4", {
-        '"ngram":       (   1, None,   None,  None,     3,':
-            '"ngram":       (   1, None,   None,  None,     4,',
+        'Config("ngram", max_steps=1, block_size=3)': 'Config("ngram", max_steps=1, block_size=4)',
     }, type="ngram", steps=1),
     Edit("makemore", "nn.ReLU() in place of nn.Tanh()", "ReLU in place of tanh", {
         "self.context * config.n_embd, config.n_embd2), nn.Tanh())":
             "self.context * config.n_embd, config.n_embd2), nn.ReLU())",
     }, type="mlp"),
     Edit("makemore", "A context of 5 in DEFAULTS", "a context of 5", {
-        '"mlp":         (8000,  128,   1e-2,  1e-2,     3,':
-            '"mlp":         (8000,  128,   1e-2,  1e-2,     5,',
+        "block_size=3, n_embd=10, n_embd2=200": "block_size=5, n_embd=10, n_embd2=200",
     }, type="mlp"),
     Edit("makemore", "leave it out", "the last layer does not start small", {
         "model.head.weight *= 0.1": "pass",
