@@ -4,6 +4,7 @@ A mistake is written as an edit of the solution: this text, replaced by that.
 """
 import ast
 import importlib
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+import makemore
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("micrograd", "makemore", "gpt")
@@ -39,21 +43,64 @@ def fill(tmp_path, folder, answers):
                     ignore=shutil.ignore_patterns("*.png", "*.svg", "__pycache__"))
     (tmp_path / "data").mkdir()
     shutil.copy(ROOT / "data" / "names.txt", tmp_path / "data")
-    path = tmp_path / folder / "exercises.py"
+    write_answers(tmp_path / folder / "exercises.py", answers)
+    return tmp_path / folder
+
+
+def write_answers(path, answers):
+    """Replace the blanks of an exercises file by answers."""
     text = path.read_text(encoding="utf-8")
     for name, blank in sources(path).items():
         text = text.replace(blank, answers.get(name, blank))
     path.write_text(text, encoding="utf-8")
-    return tmp_path / folder
 
 
-def write_logs(folder, **last_losses):
-    """A log.csv, as a run of 800 steps leaves it, for each name."""
-    for name, (first, last) in last_losses.items():
-        (folder / "out" / name).mkdir(parents=True)
-        lines = ["step,seconds,train_loss,val_loss", f"0,0.000,{first},{first}",
-                 f"800,60.000,{last - 0.2},{last}"]
-        (folder / "out" / name / "log.csv").write_text("\n".join(lines) + "\n")
+def write_log(folder, first, last):
+    """A log.csv as a run of 800 steps leaves it, with its first and its last validation loss."""
+    folder.mkdir(parents=True)
+    lines = ["step,seconds,train_loss,val_loss", f"0,0.000,{first},{first}",
+             f"800,60.000,{last - 0.2},{last}"]
+    (folder / "log.csv").write_text("\n".join(lines) + "\n")
+
+
+def write_logs(folder, **losses):
+    for name, (first, last) in losses.items():
+        write_log(folder / "out" / name, first, last)
+
+
+SEARCHED = {  # name: the settings of a finished run of exercise 6.3, and its last validation loss
+    "wider": ({"n_embd2": 192}, 1.98),
+    "longer": ({"block_size": 16}, 1.99),
+    "default": ({}, 1.994),
+    "seed": ({"seed": 1}, 1.995),
+    "bad": ({"dropout": 0.5}, 2.1),
+    "stopped": ({"dropout": 0.3, "max_steps": 900}, 1.97),
+    "mlp": ({"type": "mlp"}, 1.97),
+    "towns": ({"dropout": 0.4}, 1.97),
+}
+
+
+def write_searched(folder, trained):
+    """The runs of SEARCHED: log.csv, and the model.pt of a run of one step with other settings in it."""
+    for name, (settings, loss) in SEARCHED.items():
+        run = folder / "out" / "search" / name
+        write_log(run, 3.3, loss)
+        checkpoint = torch.load(trained / "model.pt", weights_only=True)
+        checkpoint["config"].update({"max_steps": 800} | settings)
+        if name == "towns":
+            checkpoint["digest"] = "another"
+        torch.save(checkpoint, run / "model.pt")
+    (folder / "out" / "search" / "no model").mkdir()
+    shutil.copy(run / "log.csv", folder / "out" / "search" / "no model")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a wavenet that was trained on our names for a step."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = makemore.configure("wavenet", block_size=2, n_embd=2, n_embd2=2, max_steps=1)
+    makemore.train(makemore.read_words("names.txt"), config, folder)
+    return folder
 
 
 def run(*arguments, cwd):
@@ -86,34 +133,99 @@ def blanks():
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_blank_is_to_do_and_the_exit_status_is_0(folder, blanks):
-    *lines, last = blanks[folder].splitlines()
+    *lines, counts, last = blanks[folder].splitlines()
     assert last == "exit status 0"
+    assert counts == f"0 right, 0 wrong, {len(lines)} to do"
     lines = [line.split(None, 2) for line in lines]
     assert lines == [[number, name_of(number), "to do"] for number in MODULES[folder].EXERCISES]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_every_solution_is_right_from_inside_the_folder(folder, tmp_path):
+def test_every_solution_is_right_from_inside_the_folder(folder, tmp_path, trained):
     inside = fill(tmp_path, folder, SOLUTIONS)
     write_logs(tmp_path, scratch=(4.14, 1.56), finetuned=(1.52, 1.41))
+    write_searched(tmp_path, trained)
     finished = run("exercises.py", cwd=inside)
     assert (finished.returncode, finished.stderr) == (0, "")
-    lines = finished.stdout.splitlines()
+    *lines, counts = finished.stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(MODULES[folder].EXERCISES)
-    assert all(re.fullmatch(r"\S+ +\w+ +right( \([^()]+\))?", line) for line in lines), finished.stdout
+    assert all(re.fullmatch(r"\S+ +\w+ +right(: \S.*)?", line) for line in lines), finished.stdout
+    assert counts == f"{len(lines)} right, 0 wrong, 0 to do"
 
 
 def test_every_exercise_is_numbered_and_has_a_solution():
     for number, folder in FOLDER_OF.items():
         assert MODULES[folder].EXERCISES[number][0].__doc__.startswith(f"{number} ")
         assert name_of(number) in SOLUTIONS
-    assert len(SOLUTIONS) == len(FOLDER_OF) == 31
+    assert len(SOLUTIONS) == len(FOLDER_OF)
 
 
 def test_the_three_files_run_their_exercises_alike():
     parts = [Path(ROOT, folder, "exercises.py").read_text().split("# Running them\n")[1]
              for folder in FOLDERS]
     assert parts[0] == parts[1] == parts[2]
+
+
+# A copy, and the output for teachers --------------------------------------------------------------------------
+
+def test_a_copy_elsewhere_finds_the_library_and_keeps_the_answers_of_the_original(tmp_path):
+    inside = fill(tmp_path, "makemore", {"pairs": SOLUTIONS["pairs"]})
+    elsewhere = tmp_path / "my work"
+    elsewhere.mkdir()
+    finished = run(inside / "exercises.py", "--copy", "mine.py", cwd=elsewhere)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout == "wrote mine.py; fill it in, and run it in place of this file\n"
+    write_answers(elsewhere / "mine.py", {"split": SOLUTIONS["split"], "configuration": "def configuration(): 1"})
+    finished = run("my work/mine.py", "2.1", "2.2", "2.3", "3.3", "--json", cwd=tmp_path)
+    results = [json.loads(line)["result"] for line in finished.stdout.splitlines()]
+    assert (results, finished.stderr) == (["right", "to do", "right", "wrong"], "")
+    assert "makemore.py" not in "".join(path.name for path in elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_copy_of_a_copy_works_as_the_original_does(folder, tmp_path):
+    assert run(ROOT / folder / "exercises.py", "--copy", "mine.py", cwd=tmp_path).returncode == 0
+    assert run("mine.py", "--copy", "second.py", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "mine.py").read_bytes() == (tmp_path / "second.py").read_bytes()
+    first = next(iter(MODULES[folder].EXERCISES))
+    finished = run("second.py", first, cwd=tmp_path)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.endswith("  to do\n")
+
+
+def test_a_copy_never_replaces_a_file(tmp_path):
+    (tmp_path / "mine.py").write_text("my answers")
+    finished = run(ROOT / "micrograd" / "exercises.py", "--copy", "mine.py", cwd=tmp_path)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr == "exercises: mine.py exists already; choose another name\n"
+    assert (tmp_path / "mine.py").read_text() == "my answers"
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--copy", "no/mine.py"], "cannot write no/mine.py: No such file or directory"),
+    (["--copy", "mine.py", "1.1"], "--copy cannot be combined with anything else"),
+    (["--copy"], "argument --copy: expected one argument"),
+    (["--jason"], "unrecognized arguments: --jason"),
+    (["1.1", "9.9"], "there is no exercise 9.9; there are 1.1, 1.2, 1.3, 1.4"),
+])
+def test_a_wrong_command_is_refused_in_one_sentence(arguments, message, tmp_path):
+    finished = run(ROOT / "micrograd" / "exercises.py", *arguments, cwd=tmp_path)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr == f"exercises: {message}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_prints_an_object_per_exercise_and_nothing_else(tmp_path):
+    noisy = "def gradient(a, b, c):\n    print('hello')\n    return [1.0, 2.0, 3.0]\n"
+    inside = fill(tmp_path, "micrograd", {"gradient": noisy, "Number": SOLUTIONS["Number"]})
+    finished = run("exercises.py", "--json", cwd=inside)
+    assert (finished.returncode, finished.stderr) == (1, "hello\n")
+    objects = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert [list(each) for each in objects] == [["exercise", "function", "result", "message"]] * 4
+    assert [each["exercise"] for each in objects] == ["1.1", "1.2", "1.3", "1.4"]
+    assert [each["function"] for each in objects] == [name_of(each["exercise"]) for each in objects]
+    assert [each["result"] for each in objects] == ["wrong", "to do", "to do", "right"]
+    assert objects[0]["message"].startswith("df/da at (2, 3, 4): expected -12.35")
 
 
 # One exercise -----------------------------------------------------------------------------------------------
@@ -123,25 +235,21 @@ def test_a_single_exercise_shows_its_whole_task():
     assert finished.returncode == 0
     assert finished.stdout.startswith("1.2 The gradient without any rules (lecture 1")
     assert "\n\nIn: a function of several floats" in finished.stdout
-    assert finished.stdout.endswith("\n\n1.2  forward_difference      to do\n")
+    assert finished.stdout.endswith("\n\n1.2   forward_difference      to do\n")
 
 
 def test_a_task_whose_docstring_is_gone_says_so(tmp_path):
     finished = run("exercises.py", "1.2", cwd=fill(tmp_path, "micrograd", SOLUTIONS))
-    assert finished.stdout == ("The task stood in the docstring, which is gone.\n\n"
-                               "1.2  forward_difference      right\n")
-
-
-def test_an_unknown_number_is_refused_in_one_sentence():
-    finished = run("exercises.py", "1.1", "9.9", cwd=ROOT / "micrograd")
-    assert (finished.returncode, finished.stdout) == (2, "")
-    assert finished.stderr == "exercises: there is no exercise 9.9; there are 1.1, 1.2, 1.3, 1.4\n"
+    assert finished.stdout == ("The task was in the docstring, which is gone.\n\n"
+                               "1.2   forward_difference      right\n")
 
 
 def test_help_shows_how_to_run_them_and_their_numbers():
     finished = run("exercises.py", "--help", cwd=ROOT / "micrograd")
     assert (finished.returncode, finished.stderr) == (0, "")
-    assert "python exercises.py 1.2" in finished.stdout and "There are 1.1, 1.2, 1.3, 1.4." in finished.stdout
+    assert "python micrograd/exercises.py 1.2" in finished.stdout
+    assert "any of 1.1, 1.2, 1.3, 1.4" in finished.stdout
+    assert "--copy FILE" in finished.stdout and "--json" in finished.stdout
 
 
 def test_a_wrong_answer_ends_with_status_1_and_the_others_are_checked_too(tmp_path):
@@ -149,17 +257,18 @@ def test_a_wrong_answer_ends_with_status_1_and_the_others_are_checked_too(tmp_pa
     inside = fill(tmp_path, "micrograd", {**SOLUTIONS, "forward_difference": wrong})
     finished = run("exercises.py", cwd=inside)
     assert finished.returncode == 1
-    lines = finished.stdout.splitlines()
-    assert [line.split()[2] for line in lines] == ["right", "wrong:", "right", "right"]
-    assert lines[1].endswith("wrong: the slope of x^3 + 2xy + z by x at (2, 3, 5) with h = 0.25 "
-                             "should be 19.5625, but 4.890625 came; divide by h")
+    *lines, counts = finished.stdout.splitlines()
+    assert [line.split()[2].rstrip(":") for line in lines] == ["right", "wrong", "right", "right"]
+    assert lines[1].endswith("wrong: the slope of x^3 + 2xy + z with respect to x at (2, 3, 5) with h = 0.25: "
+                             "expected 19.5625, got 4.890625; divide by h")
+    assert counts == "3 right, 1 wrong, 0 to do"
 
 
 @pytest.mark.parametrize("name, wrong, line, message", [
     ("gradient", "def gradient(a, b, c):\n    slope = 0\n    return slope / (a - a)\n", 2,
      "ZeroDivisionError"),
     ("Number", "class Number:\n    def __init__(self, data):\n        self.data = date\n", 2,
-     "NameError in line {}: name 'date' is not defined"),
+     "line {}: NameError: name 'date' is not defined"),
     ("gradient", "def gradient(a, b, c):\n    raise NotImplementedError('no sin')\n", 1,
      "NotImplementedError"),
     ("gradient", "def gradient(a, b, c):\n    sys.exit('bye')\n", 1, "SystemExit"),
@@ -170,9 +279,9 @@ def test_an_exception_is_wrong_with_its_name_and_line(name, wrong, line, message
     text = (inside / "exercises.py").read_text().splitlines()
     line += text.index(wrong.splitlines()[0]) + 1
     assert finished.returncode == 1 and finished.stderr == ""
-    assert len(finished.stdout.splitlines()) == 4
+    assert len(finished.stdout.splitlines()) == 4 + 1
     assert f"{name}  " in finished.stdout and message.format(line) in finished.stdout
-    assert f" in line {line}: " in finished.stdout
+    assert f" wrong: line {line}: " in finished.stdout
 
 
 # Mistakes ---------------------------------------------------------------------------------------------------
@@ -197,11 +306,14 @@ LARGEST_OFF = BY_HAND.replace("W[x]", "(W[x] - W[x].amax(1, keepdim=True))")
 ANSWERS = "torch.where((last_newline >= 0) & (last_equals > last_newline), y, -1)"
 
 MISTAKES = {
-    "1.1": [("3 * math.cos(3 * b)", "math.cos(3 * b)", "3 cos(3b): the chain rule"),
+    "1.1": [("3 * math.cos(3 * b)", "math.cos(3 * b)", "3 cos(3b), by the chain rule"),
             ("1 / c**2", "-1 / c**2", "the derivative +1/c^2"),
             (" - 0.5 * a**-0.5", "", "-a^0.5 has a derivative too"),
-            ("return [", "[", "nothing came back"),
-            ("2.5 * b**1.5", "2.5 * b**1.5 + 2e-8", "should be 10.25699027, but 10.25699029 came")],
+            ("return [", "[", "got None (is there a return?)"),
+            ("2.5 * b**1.5", "2.5 * b**1.5 + 2e-8", "expected 10.25699027, got 10.25699029"),
+            ("0.5 * a**-0.5", "0.5 * a**0.5", "a^0.5 has the derivative 0.5 a^-0.5"),
+            ("2.5 * b**1.5", "2.5 * b**2", "from 2.5 to 1.5, not to 2"),
+            ("2.5 * b**1.5", "b**1.5", "the exponent becomes a factor")],
     "1.2": [(" / h", "", "divide by h"),
             ("moved = [*point]", "moved = point", "work on a copy"),
             ("slopes = []\n    for i in range(len(point)):\n        moved = [*point]",
@@ -209,19 +321,20 @@ MISTAKES = {
              "the input before it is still moved")],
     "1.3": [("(2 * h)", "h", "the two points are 2h apart"),
             ("function(*down)) / (2 * h)", "function(*point)) / h", "that is the forward difference"),
-            ("function(*up) - function(*down)", "function(*down) - function(*up)", "upper minus lower")],
+            ("function(*up) - function(*down)", "function(*down) - function(*up)", "subtract the lower from the upper")],
     "1.4": [("each.grad += ", "each.grad = ", "used twice: its grad is the sum"),
-            ("self.grad = 1.0", "pass", "by itself is 1"),
+            ("self.grad = 1.0", "pass", "with respect to itself is 1"),
             (AT_ONCE, NAIVE, "topological order"),
-            (AT_ONCE, BREADTH_FIRST, "handed on when both are there (topological order)"),
-            ("reversed(order)", "order", "hands its grad on to those it was made from"),
+            (AT_ONCE, BREADTH_FIRST, "only when both have arrived (topological order)"),
+            ("if number not in seen", "if True", "passed its grad on twice; visit every Number once"),
+            ("reversed(order)", "order", "passes its grad on to those it was computed from"),
             ("zip(number.inputs, number.derivatives)", "dict(zip(number.inputs, number.derivatives)).items()",
-             "or a + a counts a once"),
-            ("(-1.0,)", "(1.0,)", "where a is 2 and b is 3, should be -1, but 1 came; the sign"),
-            ("(1.0, 1.0)", "(1.0, 0.0)", "b.grad after (a + b).backward(), where a is 2 and b is 3, should"),
-            (", (math.exp(self.data),)", ", (0.0,)", "is 2 and b is 3, should be 7.3890561, but 0 came"),
-            ("return Number(math.exp", "Number(math.exp", "a.exp() should be a Number, but None came")],
-    "2.1": [('zip("." + word, word + ".")', "zip(word, word[1:])", 'a "." before and behind'),
+             "or a + a counts a only once"),
+            ("(-1.0,)", "(1.0,)", "for a = 2, b = 3: expected -1, got 1; mind the sign"),
+            ("(1.0, 1.0)", "(1.0, 0.0)", "b.grad after (a + b).backward() for a = 2, b = 3: expected 1"),
+            (", (math.exp(self.data),)", ", (0.0,)", "for a = 2, b = 3: expected 7.3890561, got 0"),
+            ("return Number(math.exp", "Number(math.exp", "a.exp(): expected a Number, got None")],
+    "2.1": [('zip("." + word, word + ".")', "zip(word, word[1:])", 'a "." before and after'),
             ("totals[pair[0]]", "sum(counts.values())", "begin with the same letter"),
             ("return counts, ", "return ", "two dicts should come back"),
             ("count / totals[pair[0]]", "math.nan", "should be 0.75, but nan came"),
@@ -365,8 +478,9 @@ MISTAKES = {
 
 
 @pytest.fixture(scope="module")
-def logs(tmp_path_factory):
+def logs(tmp_path_factory, trained):
     folder = tmp_path_factory.mktemp("runs")
+    write_searched(folder, trained)
     write_logs(folder, scratch=(4.14, 1.56), finetuned=(1.52, 1.41), worse=(4.0, 1.57), fresh=(4.14, 1.50),
                shorter=(1.52, 1.51), empty=(0, 0), header=(0, 0))
     (folder / "out" / "empty" / "log.csv").write_text("")
@@ -376,13 +490,21 @@ def logs(tmp_path_factory):
     return folder
 
 
+def answer_of(number):
+    """The solution of an exercise, as a function or a class."""
+    answer = dict(vars(MODULES[FOLDER_OF[number]]))
+    exec(SOLUTIONS[name_of(number)], answer)  # noqa: S102 (the text is ours)
+    return answer[name_of(number)]
+
+
 def edited(number, right, wrong):
     """The verdict on the solution in which this text is replaced by that."""
     exercises, name = MODULES[FOLDER_OF[number]], name_of(number)
     assert right in SOLUTIONS[name]
     answer = dict(vars(exercises))
     exec(SOLUTIONS[name].replace(right, wrong), answer)  # noqa: S102 (the text is ours)
-    return exercises.verdict(answer[name], exercises.EXERCISES[number][1])
+    result, message = exercises.verdict(answer[name], exercises.EXERCISES[number][1])
+    return f"{result}: {message}"
 
 
 @pytest.mark.parametrize("number, right, wrong, hint", [
@@ -393,6 +515,61 @@ def test_a_mistake_is_wrong_with_the_hint_that_belongs_to_it(number, right, wron
     monkeypatch.chdir(logs)
     verdict = edited(number, right, wrong)
     assert verdict.startswith("wrong: ") and hint in verdict and "\n" not in verdict, verdict
+
+
+SHORTCUTS = {
+    "1.1": ("def gradient(a, b, c):\n"
+            "    x = micrograd.Value(a)\n"
+            "    (-x**3 - x**0.5).backward()\n"
+            "    return [x.grad, 3 * math.cos(3 * b) + 2.5 * b**1.5, 1 / c**2]"),
+    "1.4": "class Number(micrograd.Value):\n    pass",
+    "4.2": ("def batch_norm(x, gain, bias, mean, var, training, momentum=0.1, eps=1e-5):\n"
+            "    mean, var = mean.clone(), var.clone()\n"
+            "    return F.batch_norm(x, mean, var, gain, bias, training, momentum, eps), mean, var"),
+    "5.1": ("def backward(v, x, y):\n"
+            "    with torch.enable_grad():\n"
+            "        p = {name: getattr(v, name).requires_grad_() for name in PARAMETERS}\n"
+            "        v = forward(p, x, y)\n"
+            "        return dict(zip(BACKWARD, torch.autograd.grad(v.loss, [vars(v)[n] for n in BACKWARD])))"),
+    "5.2": ("def cross_entropy_gradient(logits, y):\n"
+            "    logits.requires_grad_()\n"
+            "    F.cross_entropy(logits, y).backward()\n"
+            "    return logits.grad"),
+    "5.3": ("def batch_norm_gradient(dout, x, gain, eps=1e-5):\n"
+            "    def norm(x):\n"
+            "        return (F.batch_norm(x, None, None, gain, training=True) * dout).sum()\n"
+            "    return torch.func.grad(norm)(x)"),
+    "5.4": ("def train_step(p, x, y, learning_rate):\n"
+            "    with torch.enable_grad():\n"
+            "        loss = (p['C'].requires_grad_()**2).sum()\n"
+            "        loss.backward()"),
+    "7.0d": ("def average_by_scores(x):\n"
+             "    return F.scaled_dot_product_attention(x, x, x, is_causal=True, scale=1.0)"),
+    "7.1": ("def attention_by_loop(q, k, v):\n"
+            "    return F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]"),
+    "7.2": ("def attention(q, k, v):\n"
+            "    return F.scaled_dot_product_attention(q, k, v, is_causal=True)"),
+}
+
+
+@pytest.mark.parametrize("number", SHORTCUTS)
+def test_a_shortcut_is_called_one_and_the_library_works_again_after_it(number):
+    exercises, name = MODULES[FOLDER_OF[number]], name_of(number)
+    answer = dict(vars(exercises), PARAMETERS=("C", "W1", "b1", "gain", "bias", "W2", "b2"))
+    exec(SHORTCUTS[number], answer)  # noqa: S102 (the text is ours)
+    result, message = exercises.verdict(answer[name], exercises.EXERCISES[number][1])
+    assert (result, message[:12]) == ("wrong", "a shortcut: "), message
+    result, message = exercises.verdict(answer_of(number), exercises.EXERCISES[number][1])
+    assert result == "right", message
+
+
+def test_a_number_with_a_value_inside_is_a_shortcut():
+    number = SOLUTIONS["Number"].replace("self.grad = 0.0", "self.grad = 0.0; self.v = micrograd.Value(data)")
+    exercises = MODULES["micrograd"]
+    answer = dict(vars(exercises))
+    exec(number, answer)  # noqa: S102 (the text is ours)
+    assert exercises.verdict(answer["Number"], exercises.check_number) == (
+        "wrong", "a shortcut: there is a micrograd.Value inside; do without it")
 
 
 def test_every_exercise_has_at_least_two_mistakes():
