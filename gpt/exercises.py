@@ -344,7 +344,8 @@ def weight_mistakes(scores):
          "the mask hides the past: -inf belongs where tril is 0 (the last row has nothing left, hence nan)"),
         (scores.masked_fill(~past.T, -math.inf).softmax(-1), "this is the future: the mask is upside down"),
         (hidden.exp(), "these weights do not sum to 1: use softmax, not exp"),
-        (hidden.softmax(-1).nan_to_num(0).tril(-1), "a position may look at itself"),
+        (scores.masked_fill(~past.tril(-1), -math.inf).softmax(-1),
+         "a position may look at itself (the first one has nothing else, hence nan)"),
         (past / past.sum(-1, keepdim=True) + 0 * scores, "the scores are not used"),
     ]
 
@@ -599,7 +600,7 @@ def describe(error, check):
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == file and frame.lineno < first_check]
     if not lines:
-        return f"the check cannot use what your code returned: {text}"
+        return f"your code does not fit the check: {text}"
     return f"line {lines[-1]}: {text}"
 
 
@@ -638,7 +639,7 @@ def write_copy(path):
     except OSError as error:
         print(f"exercises: cannot write {path}: {error.strerror}", file=sys.stderr)
         return 2
-    print(f"wrote {path}; fill it in, and run it in place of this file")
+    print(f"wrote {path}; work in it, and check it with: python {path}")
     return 0
 
 

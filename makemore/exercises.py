@@ -1323,7 +1323,7 @@ def describe(error, check):
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == file and frame.lineno < first_check]
     if not lines:
-        return f"the check cannot use what your code returned: {text}"
+        return f"your code does not fit the check: {text}"
     return f"line {lines[-1]}: {text}"
 
 
@@ -1362,7 +1362,7 @@ def write_copy(path):
     except OSError as error:
         print(f"exercises: cannot write {path}: {error.strerror}", file=sys.stderr)
         return 2
-    print(f"wrote {path}; fill it in, and run it in place of this file")
+    print(f"wrote {path}; work in it, and check it with: python {path}")
     return 0
 
 

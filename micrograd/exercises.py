@@ -200,6 +200,7 @@ def check_gradient(solve):
         compare(f"df/da at ({a:g}, {b:g}, {c:g})", got[0], expected[0], mistakes=mistakes_a)
         compare(f"df/db at ({a:g}, {b:g}, {c:g})", got[1], expected[1], mistakes=mistakes_b)
         compare(f"df/dc at ({a:g}, {b:g}, {c:g})", got[2], expected[2], mistakes=mistakes_c)
+    return "at (2, 3, 4): " + ", ".join(f"{slope:.4f}" for slope in true_gradient(2.0, 3.0, 4.0))
 
 
 def polynomial(x, y, z):
@@ -224,6 +225,7 @@ def check_forward_difference(solve):
     not_put_back = "the input before it is still moved; put it back"
     mistakes_x = [
         (expected[0] * h, "divide by h"),
+        (polynomial(x + h, y, z) / h, "subtract the value at the point itself"),
         (3 * x**2 - 3 * x * h + h**2 + 2 * y, "this is the slope to x - h; step forward"),
         (3 * x**2 + h**2 + 2 * y, "this is the symmetric difference, exercise 1.3"),
         ((polynomial(x + h, y + h, z + h) - start) / h, "move one input at a time"),
@@ -386,7 +388,7 @@ def describe(error, check):
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == file and frame.lineno < first_check]
     if not lines:
-        return f"the check cannot use what your code returned: {text}"
+        return f"your code does not fit the check: {text}"
     return f"line {lines[-1]}: {text}"
 
 
@@ -425,7 +427,7 @@ def write_copy(path):
     except OSError as error:
         print(f"exercises: cannot write {path}: {error.strerror}", file=sys.stderr)
         return 2
-    print(f"wrote {path}; fill it in, and run it in place of this file")
+    print(f"wrote {path}; work in it, and check it with: python {path}")
     return 0
 
 
