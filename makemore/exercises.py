@@ -610,6 +610,7 @@ def check_trigrams(solve):
 
 def check_split(solve):
     words = [a + b for a, b in itertools.product(LETTERS[1:], repeat=2)][:500]
+    random.seed(4)
     parts = ask(solve, words, 1)
     check_several(parts, 3, "three lists of words", (list, tuple))
     parts = [list(part) for part in parts]
