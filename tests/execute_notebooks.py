@@ -11,15 +11,19 @@ import time
 from pathlib import Path
 
 try:
+    import ipykernel  # noqa: F401 (the kernel that runs the cells)
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 except ImportError as error:
-    sys.exit(f"execute_notebooks: {error.name} is missing; install it with pip install -e '.[notebooks]'")
+    print(f"execute_notebooks: {error.name} is missing; install it with pip install -e '.[notebooks]'",
+          file=sys.stderr)
+    sys.exit(2)
 
 ROOT = Path(__file__).resolve().parent.parent
 # What is different on every machine or in every run: absolute paths, addresses of objects.
-VOLATILE = re.compile(r"(?<![\w.:/])(?:/(?:home|root|tmp|usr|opt|work|content|Users)/\S*|[A-Z]:\\\S*)|\b0x[0-9a-f]{6,}")
+PATHS = r"(?<![\w.:/])/(?:home|root|tmp|usr|opt|work|content|Users)/\S*|\b[A-Z]:\\\S*"
+VOLATILE = re.compile(PATHS + r"|\b0x[0-9a-f]{6,}")
 
 
 def texts(output):
@@ -32,9 +36,10 @@ def texts(output):
 def execute(path):
     """Run a notebook in its own folder, then write it back."""
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, kernel_name="python3", extra_arguments=["--log-level=ERROR"], timeout=600,
-                            record_timing=False, coalesce_streams=True,
-                            resources={"metadata": {"path": str(path.parent)}})
+    client = NotebookClient(
+        notebook, kernel_name="python3", startup_timeout=600, timeout=None, record_timing=False,
+        coalesce_streams=True, extra_arguments=["--log-level=ERROR"],
+        resources={"metadata": {"path": str(path.parent)}})
     client.execute()
     # Only what every program needs to open the notebook: versions and timestamps would change at every run.
     notebook.metadata = {
@@ -58,7 +63,7 @@ def main(arguments):
         start = time.perf_counter()
         try:
             execute(path)
-        except (CellExecutionError, OSError, ValueError) as error:
+        except (CellExecutionError, OSError, RuntimeError, ValueError) as error:
             failed = True
             print(f"{path.name}: {error}", file=sys.stderr)
         else:
