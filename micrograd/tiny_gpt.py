@@ -1,11 +1,11 @@
 """
-A GPT made of single numbers. It learns to make up names, with nothing but micrograd.
+A GPT made of single numbers. It learns to make up names, and needs nothing but micrograd.
 
     python tiny_gpt.py           trains on 1,000 names in about half a minute, then prints twenty new ones
     python tiny_gpt.py 100       trains on 100 names
 
-The course has this model three times: on numbers here, on tensors as Transformer in makemore.py, and as it is
-written today in gpt.py. A comment at each step names the class or function that does the same there.
+The model stands in this project three times: with single numbers here, with tensors as Transformer in
+makemore.py, and in its modern form in gpt.py. A comment at each step names its counterpart there.
 """
 
 import random
@@ -26,11 +26,17 @@ class GPT(Module):
     """A transformer of one layer (Radford et al. 2018): Transformer in makemore.py and GPT in gpt.py."""
 
     def __init__(self, n_embd=16, n_head=4, block_size=16):
-        self.n_embd, self.n_head, self.block_size = n_embd, n_head, block_size
+        self.n_embd = n_embd
+        self.n_head = n_head
+        self.block_size = block_size
         self.embed = matrix(len(LETTERS), n_embd)  # a vector for each letter
         self.position = matrix(block_size, n_embd)  # and one for each position
-        self.query, self.key, self.value, self.proj = [matrix(n_embd, n_embd) for _ in range(4)]
-        self.up, self.down = matrix(4 * n_embd, n_embd), matrix(n_embd, 4 * n_embd)
+        self.query = matrix(n_embd, n_embd)
+        self.key = matrix(n_embd, n_embd)
+        self.value = matrix(n_embd, n_embd)
+        self.proj = matrix(n_embd, n_embd)
+        self.up = matrix(4 * n_embd, n_embd)
+        self.down = matrix(n_embd, 4 * n_embd)
         self.head = matrix(len(LETTERS), n_embd)
 
     def parameters(self):
@@ -42,40 +48,45 @@ class GPT(Module):
         """
         The logits of the letter that comes after token.
 
-        keys and values hold a vector for each earlier letter, and this call appends those of token:
-        Cache in gpt.py.
+        keys and values hold a vector for each earlier letter, and this call appends those of token. They are
+        the KV cache: KVCache in gpt.py.
         """
         x = add(self.embed[token], self.position[len(keys)])
-        x = add(x, self.attention(norm(x), keys, values))  # the letters talk to each other:
-        x = add(x, self.mlp(norm(x)))  # then each one thinks. Block in makemore.py and gpt.py
+        x = add(x, self.attention(norm(x), keys, values))  # the letters talk to each other,
+        x = add(x, self.mlp(norm(x)))  # then each thinks alone. Block in makemore.py and gpt.py
         return linear(self.head, norm(x))
 
     def attention(self, x, keys, values):
-        """Each head takes a weighted mean of the values so far: Attention in gpt.py, all heads at once."""
+        """Each head takes a weighted mean of the values so far: MultiHeadAttention in gpt.py."""
         q = linear(self.query, x)  # what this letter looks for
         keys.append(linear(self.key, x))  # what later letters find it by
         values.append(linear(self.value, x))  # what it tells them
-        size, mixed = self.n_embd // self.n_head, []
+        size = self.n_embd // self.n_head  # channels per head
+        mixed = []
         for i in range(0, self.n_embd, size):
-            head = slice(i, i + size)  # the channels of this head
+            head = slice(i, i + size)
             weights = softmax([dot(q[head], k[head]) / size**0.5 for k in keys])
             mixed += [dot(weights, channel) for channel in zip(*[v[head] for v in values])]
         return linear(self.proj, mixed)
 
     def mlp(self, x):
-        """Two linear layers with a ReLU between them, for each position alone: Block.up, Block.down."""
+        """Two linear layers with a ReLU between them, for each position alone: FeedForward in gpt.py."""
         return linear(self.down, linear(self.up, x, activation="relu"))
 
     def loss(self, name):
         """The mean cross-entropy over the letters and the end of a name, in nats: loss_of in gpt.py."""
         tokens = [LETTERS.index(letter) for letter in f".{name}."][:self.block_size + 1]
-        keys, values = [], []
+        keys = []
+        values = []
         losses = [cross_entropy(self(token, keys, values), target) for token, target in pairwise(tokens)]
         return vsum(losses) / len(losses)
 
     def sample(self, temperature=0.7):
         """A new name, letter by letter: generate in makemore.py and gpt.py."""
-        token, name, keys, values = 0, "", [], []
+        token = 0
+        name = ""
+        keys = []
+        values = []
         with no_grad():
             while len(keys) < self.block_size:
                 probabilities = softmax([logit / temperature for logit in self(token, keys, values)])
@@ -91,12 +102,12 @@ def matrix(n_out, n_in):
 
 
 def add(x, y):
-    """The residual connection: attention and MLP add to the vector x, they do not replace it."""
+    """The residual connection: attention and MLP add to the vector x instead of replacing it."""
     return [a + b for a, b in zip(x, y)]
 
 
 def norm(x):
-    """RMSNorm: the vector divided by its root mean square. norm in gpt.py."""
+    """RMSNorm: the vector divided by its root mean square. norm in gpt.py also subtracts the mean."""
     scale = (dot(x, x) / len(x) + 1e-5)**-0.5
     return [a * scale for a in x]
 
@@ -106,21 +117,23 @@ def norm(x):
 
 
 def train(names, steps):
-    """A GPT after so many steps, each on one name: train in makemore.py and gpt.py."""
+    """Train a GPT for so many steps, one name per step: train in makemore.py and gpt.py."""
     model = GPT()
     optimizer = Adam(model.parameters(), lr=0.01, betas=(0.85, 0.99))
-    losses, start = [], time.time()
+    losses = []
+    start = time.time()
     print(f"{model.num_parameters():,} parameters")
     for step in range(steps):
         loss = model.loss(names[step % len(names)])
-        optimizer.lr = 0.01 * (1 - step / steps)  # falls in a straight line to 0: schedule in gpt.py
+        optimizer.lr = 0.01 * (1 - step / steps)  # linear decay to 0: schedule in gpt.py
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.data)
         if (step + 1) % 100 == 0 or step + 1 == steps:
             recent = losses[-100:]
-            left = (time.time() - start) / (step + 1) * (steps - step - 1)
+            seconds_per_step = (time.time() - start) / (step + 1)
+            left = seconds_per_step * (steps - step - 1)
             print(f"name {step + 1:5,}  loss {sum(recent) / len(recent):.3f}  {left:3.0f} s left", flush=True)
     return model
 

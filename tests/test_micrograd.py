@@ -282,6 +282,7 @@ def test_a_value_shows_its_data_and_gradient():
     assert repr(Value(2)) == "Value(data=2.0, grad=0.0)"
     assert Value(1, label="x").label == Value(1, "x").label == "x" and Value(1).label == ""
     assert float(Value(2.5)) == 2.5
+    assert f"{Value(2.5):.2f}|{Value(-1):8.1e}|{Value(2)}" == "2.50|-1.0e+00|Value(data=2.0, grad=0.0)"
 
 
 def test_comparisons_look_at_the_data_and_equality_at_the_object():
@@ -385,6 +386,14 @@ def test_what_is_no_real_number_is_refused(x):
         Value(x)
 
 
+@pytest.mark.parametrize("x", [np.array(2.0), torch.tensor(2.0)])
+def test_an_array_of_one_number_is_refused_with_the_word_that_makes_it_a_number(x):
+    for take in (Value, lambda x: dot([Value(1)], [x]), lambda x: Value(1) < x, Value(1).backward):
+        with pytest.raises(TypeError, match=r"pass x\.item\(\)$"):
+            take(x)
+    assert Value(x.item()).data == 2.0
+
+
 @pytest.mark.parametrize("x", ["2", 2j, None])
 @pytest.mark.parametrize("operation", [
     lambda v, x: v + x, lambda v, x: x + v, lambda v, x: v - x, lambda v, x: x - v, lambda v, x: v * x,
@@ -432,6 +441,17 @@ def test_no_operation_takes_what_is_no_real_number(operation, x):
 def test_a_result_or_derivative_that_is_not_finite_names_the_operation_and_the_value(message, operation):
     with pytest.raises((ValueError, ArithmeticError), match=message):
         operation()
+
+
+def test_a_negative_base_with_a_value_as_exponent_names_the_exponent_and_the_cure():
+    with pytest.raises(OverflowError, match=r"derivative with respect to 3\.0; .* pass a plain number"):
+        Value(-2.0) ** Value(3.0)
+    with pytest.raises(OverflowError, match=r"^sqrt of 0\.0 has no finite derivative with respect to 0\.0$"):
+        Value(0.0).sqrt()
+    base, reference = leaf(-2.0)
+    (base**3.0).backward()
+    (reference**3.0).backward()
+    assert base.grad == reference.grad.item() == 12.0
 
 
 def test_at_a_kink_the_derivative_is_torchs():
@@ -668,6 +688,16 @@ def test_zero_grad_sets_every_gradient_to_zero():
         assert all(p.grad == 0.0 for p in model.parameters())
 
 
+@pytest.mark.parametrize("loss", [mse, hinge])
+def test_losses_take_numpy_arrays(loss):
+    predictions, targets = [Value(0.5), Value(-2.0), Value(0.25)], [1.0, -1.0, -1.0]
+    expected = loss(predictions, targets).data
+    assert loss(predictions, np.array(targets)).data == expected
+    assert loss(np.array(predictions), np.array(targets)).data == expected
+    with pytest.raises(ValueError, match="got 0 for 0"):
+        loss(np.array([]), np.array([]))
+
+
 def torch_network(model, activation):
     """The weights and biases of model as torch parameters, and the network that they make."""
     def tensor(numbers):
@@ -761,14 +791,14 @@ def test_print_graph_works_out_each_contribution(capsys):
     print_graph(lecture_expression())
     assert capsys.readouterr().out == """\
 L = d + f  data -62.0000  grad -2.0000
-    d: L.grad -2.00 * local 1.0 -> +-2.00
-    f: L.grad -2.00 * local 1.0 -> +-2.00
+    d.grad += -2.00  (L.grad -2.00 * local derivative 1.0)
+    f.grad += -2.00  (L.grad -2.00 * local derivative 1.0)
 d = e * c  data -60.0000  grad -2.0000
-    e: d.grad -2.00 * local 10.0 -> +-20.00
-    c: d.grad -2.00 * local -6.0 -> +12.00
+    e.grad += -20.00  (d.grad -2.00 * local derivative 10.0)
+    c.grad += 12.00  (d.grad -2.00 * local derivative -6.0)
 e = a * b  data -6.0000  grad -20.0000
-    a: e.grad -20.00 * local -3.0 -> +60.00
-    b: e.grad -20.00 * local 2.0 -> +-40.00
+    a.grad += 60.00  (e.grad -20.00 * local derivative -3.0)
+    b.grad += -40.00  (e.grad -20.00 * local derivative 2.0)
 a  data 2.0000  grad 60.0000
 b  data -3.0000  grad -40.0000
 c  data 10.0000  grad 12.0000
@@ -802,9 +832,9 @@ def test_print_graph_names_values_without_a_label_and_shows_dead_neurons(capsys)
     print_graph(out)
     assert capsys.readouterr().out.splitlines()[:4] == [
         "v0 = *3 of v1  data 0.0000  grad 1.0000",
-        "    v1: v0.grad 1.00 * local 3.0 -> +3.00",
+        "    v1.grad += 3.00  (v0.grad 1.00 * local derivative 3.0)",
         "v1 = relu of v2, v3, v4  data 0.0000  grad 3.0000",
-        "    v2: v1.grad 3.00 * local 0.0 -> +0.00",
+        "    v2.grad += 0.00  (v1.grad 3.00 * local derivative 0.0)",
     ]
 
 
@@ -943,10 +973,30 @@ def test_it_imports_inside_its_directory_and_installed(tmp_path):
     assert installed == f"6.0 {tmp_path / 'site' / 'micrograd' / '__init__.py'}\n"
 
 
-def test_the_sessions_of_the_readme_are_true():
-    text = (ROOT / "README.md").read_text()
-    sessions = [s for s in re.findall(r"```pycon\n(.*?)```", text, re.DOTALL) if "micrograd" in s]
-    assert sessions
+PAGE = (ROOT / "micrograd" / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def test_the_sessions_of_the_page_are_true():
+    sessions = blocks("pycon")
+    assert len(sessions) >= 4
     for number, session in enumerate(sessions):
-        test = doctest.DocTestParser().get_doctest(session, {}, f"README session {number}", None, None)
-        assert doctest.DocTestRunner().run(test).failed == 0
+        test = doctest.DocTestParser().get_doctest(session, {}, f"session {number}", None, None)
+        assert test.examples and doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_the_blocks_of_python_on_the_page_run(tmp_path):
+    for block in blocks("python"):
+        run = python("-c", block, cwd=tmp_path, PYTHONPATH=str(ROOT))
+        assert run.returncode == 0, run.stderr
+
+
+def test_the_page_names_the_lines_where_things_stand():
+    lines = (ROOT / "micrograd" / "micrograd.py").read_text(encoding="utf-8").splitlines()
+    places = re.findall(r"`(\w+)` \(line (\d+)", PAGE)
+    assert len(places) >= 6
+    for name, number in places:
+        assert re.match(rf" *(class|def) {name}\b", lines[int(number) - 1]), (name, number)
