@@ -1,11 +1,14 @@
-"""gpt: the model, its optimizer, its data and generation, each against an independent reference."""
+"""gpt: the model, its optimizers, its data and generation, each against an independent reference."""
 import math
 import re
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from gpt import gpt
 
@@ -16,40 +19,161 @@ TINY = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size":
 def shaken_model(seed=0, **values):
     """A model all of whose weights are random, so that nothing is hidden behind a zero."""
     torch.manual_seed(seed)
-    config = gpt.configure("cpu", **TINY | {"vocab_size": 11} | values)
-    model = gpt.GPT(config).eval()
+    model = gpt.GPT(gpt.configure("cpu", **TINY | {"vocab_size": 11} | values)).eval()
     for p in model.parameters():
-        torch.nn.init.normal_(p, std=0.3)
-    model.counts = gpt.Counts.count(np.random.default_rng(seed).integers(11, size=2000), config.vocab_size)
+        nn.init.normal_(p, std=0.3)
     return model
 
 
-def counted(model, idx, before=0):
-    """What the counts say of idx (B, T), whose first `before` columns are only context."""
-    n = model.counts.n
-    text = F.pad(idx, (n - before, 0)) if before < n else idx[:, before - n :]
-    return model.counts.log_probs(text.numpy())
-
-
-def logits_of(model, idx):
-    return model(idx, counted(model, idx))
-
-
-def tokens_of(text):
-    vocab = gpt.Vocab(text)
-    return vocab, vocab.encode(text)
+def random_tokens(*shape, seed=0):
+    return torch.randint(11, shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """(model, vocab, tokens) after a few seconds of training on a small text."""
+def folder(tmp_path_factory):
+    """The folder of a run of a second on a small text."""
     out = tmp_path_factory.mktemp("trained")
     config = gpt.configure("cpu", **TINY | {"max_steps": 60, "batch_size": 8})
-    model, vocab, _ = gpt.train(TEXT, config, out, device="cpu")
-    return model, vocab, vocab.encode(TEXT)
+    gpt.train(TEXT, config, out, device="cpu", max_new_tokens=5)
+    return out
+
+
+@pytest.fixture
+def trained(folder):
+    """(model, vocab, tokens) of that run."""
+    model, vocab = gpt.load(folder)
+    return model, vocab, torch.from_numpy(vocab.encode(TEXT)).long()
 
 
 # The model
+
+
+def test_a_model_needs_no_more_than_the_size_of_its_vocabulary():
+    model = gpt.GPT(gpt.Config(vocab_size=65)).eval()
+    idx = torch.randint(65, (2, 9))
+    logits = model(idx)
+    assert logits.shape == (2, 9, 65)
+    assert 100_000 < sum(p.numel() for p in model.parameters()) < 10_000_000
+    cache = gpt.KVCache(model.config.block_size)
+    model(idx[:, :8], cache)
+    torch.testing.assert_close(model(idx[:, 8:], cache), logits[:, 8:])
+
+
+def test_the_first_guess_is_uniform():
+    model = gpt.GPT(gpt.Config(vocab_size=65))
+    idx, y = torch.randint(65, (2, 2, 9)).unbind(0)
+    assert (model(idx) == 0).all()
+    assert gpt.loss_of(model(idx), y).item() == pytest.approx(math.log(65), abs=1e-6)
+
+
+def lecture(model, idx, rotary=True, qk_norm=True, squared=True, previous=True):
+    """The logits of a model's weights, by a second implementation with the departures as switches."""
+    w = dict(model.named_parameters())
+    n_head, C = model.config.n_head, model.config.n_embd
+    T, D = idx.size(1), C // n_head
+
+    def norm(x):
+        x = x - x.mean(-1, keepdim=True)
+        return x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+
+    def turn(x):  # (B, T, D): pairs of channels are complex numbers
+        speed = torch.tensor([10000 ** (-2 * i / D) for i in range(D // 2)]).double()
+        angles = torch.arange(T)[:, None] * speed
+        z = torch.complex(x[..., : D // 2], x[..., D // 2 :]) * torch.polar(torch.ones_like(angles), angles)
+        return torch.cat((z.real, z.imag), -1)
+
+    x = w["token_embedding.weight"][idx]
+    if previous:
+        for distance in (1, 2, 3):
+            for t in range(distance, T):
+                place = F.one_hot(torch.tensor(t), T)[:, None]
+                x = x + place * w[f"previous.{distance - 1}.weight"][idx[:, t - distance, None]]
+    for layer in range(model.config.n_layer):
+        name = f"blocks.{layer}."
+        heads = []
+        h = norm(x)
+        for head in range(n_head):
+            rows = slice(D * head, D * (head + 1))
+            q = h @ w[name + "attention.query.weight"][rows].T
+            k = h @ w[name + "attention.key.weight"][rows].T
+            v = h @ w[name + "attention.value.weight"][rows].T
+            if qk_norm:
+                q, k = norm(q), norm(k)
+            if rotary:
+                q, k = turn(q), turn(k)
+            scores = (q @ k.mT / D**0.5).exp().tril()
+            heads.append(scores / scores.sum(-1, keepdim=True) @ v)
+        x = x + torch.cat(heads, -1) @ w[name + "attention.proj.weight"].T
+        h = (norm(x) @ w[name + "feed_forward.up.weight"].T).clamp(min=0)
+        x = x + (h**2 if squared else h) @ w[name + "feed_forward.down.weight"].T
+    return norm(x) @ w["head.weight"].T
+
+
+def switch_off(monkeypatch, model, departures):
+    """Put the textbook's part in the place of each departure."""
+    layer_norm = gpt.norm
+    if "rotary" in departures:
+        monkeypatch.setattr(gpt, "rotate", lambda x, start=0: x)
+    if "qk_norm" in departures:  # queries and keys have a dimension more than x
+        monkeypatch.setattr(gpt, "norm", lambda x: x if x.dim() == 4 else layer_norm(x))
+    if "squared" in departures:
+        monkeypatch.setattr(gpt.FeedForward, "forward", lambda self, x: self.down(F.relu(self.up(x))))
+    if "previous" in departures:
+        for table in model.previous:
+            nn.init.zeros_(table.weight)
+
+
+DEPARTURES = "rotary", "qk_norm", "squared", "previous"
+
+
+@pytest.mark.parametrize("off", [[], *([name] for name in DEPARTURES), DEPARTURES])
+def test_logits_and_gradients_are_those_of_a_second_implementation_without_each_departure(monkeypatch, off):
+    model = shaken_model().double()
+    idx, y = random_tokens(2, 3, 12).unbind(0)
+    switch_off(monkeypatch, model, off)
+    expected = lecture(model, idx, **dict.fromkeys(off, False))
+    logits = model(idx)
+    torch.testing.assert_close(logits, expected.float(), atol=1e-5, rtol=1e-4)
+    names, weights = zip(*model.named_parameters())
+    found = torch.autograd.grad(gpt.loss_of(logits, y), weights)
+    wanted = torch.autograd.grad(F.cross_entropy(expected.flatten(0, 1), y.flatten()), weights,
+                                 allow_unused=True)
+    for name, a, b in zip(names, found, wanted):
+        if b is not None:  # the tables of previous characters are switched off by their zeros
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4, msg=name)
+            assert a.abs().max() > 0, name
+
+
+def test_without_the_departures_a_block_is_the_transformer_layer_of_pytorch(monkeypatch):
+    model = shaken_model().double()
+    switch_off(monkeypatch, model, DEPARTURES)
+    idx, y = random_tokens(2, 3, 12).unbind(0)
+    logits = model(idx)
+    gpt.loss_of(logits, y).backward()
+    C = model.config.n_embd
+    layers = []
+    x = model.token_embedding.weight.detach()[idx]
+    for block in model.blocks:
+        attention, feed_forward = block.attention, block.feed_forward
+        layer = nn.TransformerEncoderLayer(C, model.config.n_head, 4 * C, dropout=0, norm_first=True,
+                                           batch_first=True, bias=False).double()
+        with torch.no_grad():
+            layer.self_attn.in_proj_weight.copy_(
+                torch.cat((attention.query.weight, attention.key.weight, attention.value.weight)))
+            layer.self_attn.out_proj.weight.copy_(attention.proj.weight)
+            layer.linear1.weight.copy_(feed_forward.up.weight)
+            layer.linear2.weight.copy_(feed_forward.down.weight)
+        x = layer(x, nn.Transformer.generate_square_subsequent_mask(12, dtype=torch.float64), is_causal=True)
+        layers.append(layer)
+    expected = F.layer_norm(x, (C,)) @ model.head.weight.detach().T
+    torch.testing.assert_close(logits, expected.float(), atol=1e-5, rtol=1e-4)
+    F.cross_entropy(expected.flatten(0, 1), y.flatten()).backward()
+    for layer, block in zip(layers, model.blocks):
+        attention = block.attention
+        found = torch.cat((attention.query.weight.grad, attention.key.weight.grad, attention.value.weight.grad))
+        torch.testing.assert_close(found, layer.self_attn.in_proj_weight.grad, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(block.feed_forward.up.weight.grad, layer.linear1.weight.grad,
+                                   atol=1e-6, rtol=1e-4)
 
 
 def test_attention_spelled_out_equals_pytorchs_fused_kernel():
@@ -62,31 +186,19 @@ def test_attention_spelled_out_equals_pytorchs_fused_kernel():
     assert (weights.triu(1) == 0).all()
 
 
-def test_the_model_is_the_same_in_training_and_evaluation_where_attention_is_computed_in_two_ways():
-    model = shaken_model(dropout=0)
-    idx = torch.randint(11, (2, 12))
-    torch.testing.assert_close(logits_of(model.train(), idx), logits_of(model.eval(), idx),
-                               atol=1e-5, rtol=1e-5)
-
-
-def test_rms_norm_divides_by_the_root_mean_square():
-    x = torch.randn(3, 8)
-    torch.testing.assert_close(gpt.norm(x), x / x.square().mean(1, keepdim=True).sqrt())
-
-
-def test_the_output_is_a_distribution():
-    model = shaken_model()
-    total = logits_of(model, torch.randint(11, (2, 16))).exp().sum(2)
-    torch.testing.assert_close(total, torch.ones(2, 16), atol=1e-5, rtol=0)
+def test_the_norm_gives_every_vector_mean_0_and_variance_1():
+    x = gpt.norm(3 + 5 * torch.randn(4, 7, 32))
+    torch.testing.assert_close(x.mean(-1), torch.zeros(4, 7), atol=1e-5, rtol=0)
+    torch.testing.assert_close(x.var(-1, correction=0), torch.ones(4, 7), atol=1e-4, rtol=0)
 
 
 def test_the_compiled_model_computes_forward_and_backward_as_the_eager_one():
     model = shaken_model(dropout=0).train()
-    idx, y = torch.randint(11, (2, 2, 12)).unbind(0)
-    log_q, gradients = counted(model, idx), []
+    idx, y = random_tokens(2, 2, 12).unbind(0)
+    gradients = []
     for forward in (model, torch.compile(model, backend="aot_eager", fullgraph=True)):
         model.zero_grad()
-        gpt.loss_of(forward(idx, log_q), y).backward()
+        gpt.loss_of(forward(idx), y).backward()
         gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], atol=1e-5, rtol=1e-4)
@@ -96,18 +208,21 @@ def test_the_compiled_model_computes_forward_and_backward_as_the_eager_one():
 def test_every_tensor_of_a_step_is_on_the_models_device():
     with torch.device("meta"):  # mixing it with tensors made on the CPU is an error
         model = gpt.GPT(gpt.configure("cpu", **TINY | {"vocab_size": 11}))
-        idx, log_q = torch.zeros(2, 16, dtype=torch.long), torch.zeros(2, 16, 11)
-    gpt.loss_of(model(idx, log_q), idx).backward()
+        idx = torch.zeros(2, 16, dtype=torch.long)
+    gpt.loss_of(model(idx), idx).backward()
     assert all(p.grad.device.type == "meta" for p in model.parameters())
+    cache = gpt.KVCache(16)
+    model(idx, cache)
+    assert model(idx[:, :1], cache).device.type == "meta"
 
 
 def test_no_logit_depends_on_a_later_character():
     model = shaken_model()
-    idx = torch.randint(11, (1, 16))
+    idx = random_tokens(1, 16)
     for t in range(16):
         changed = idx.clone()
         changed[0, t] = (idx[0, t] + 1) % 11
-        a, b = logits_of(model, idx), logits_of(model, changed)
+        a, b = model(idx), model(changed)
         assert torch.equal(a[:, :t], b[:, :t])
         assert not torch.equal(a[:, t], b[:, t])
 
@@ -117,144 +232,149 @@ def test_scores_of_rotated_queries_and_keys_depend_on_their_distance_alone():
     q, k = torch.randn(2, 1, 1, 1, 8)
 
     def score(m, n):
-        a, b = gpt.rotate(q, m), gpt.rotate(k, n)
-        return (a * b).sum()
+        return (gpt.rotate(q, m) * gpt.rotate(k, n)).sum()
 
     torch.testing.assert_close(score(7, 3), score(104, 100), atol=1e-4, rtol=1e-4)
     assert abs(score(7, 3) - score(7, 4)) > 1e-3
+    torch.testing.assert_close(gpt.rotate(q), q)
 
 
 def test_dropout_acts_in_training_only():
-    model, idx = shaken_model(dropout=0.5), torch.randint(11, (2, 16))
-    assert torch.equal(logits_of(model, idx), logits_of(model, idx))
+    model, idx = shaken_model(dropout=0.5), random_tokens(2, 16)
+    assert torch.equal(model(idx), model(idx))
     model.train()
-    assert not torch.allclose(logits_of(model, idx), logits_of(model, idx))
+    assert not torch.allclose(model(idx), model(idx))
 
 
-def copied_by_hand(text, t, V, longest=8):
-    """(length of the longest match, distribution of what followed it) at position t, with loops."""
-    best, followers = 0, []
-    for s in range(t):
-        length = 0
-        while length < longest and s - length >= 0 and text[s - length] == text[t - length]:
-            length += 1
-        if length > best:
-            best, followers = length, []
-        if length == best and best:
-            followers.append(text[s + 1])
-    return best, np.bincount(followers, minlength=V) / max(1, len(followers)) if followers else np.zeros(V)
+# The KV cache
 
 
-def test_the_copying_head_mixes_in_what_followed_the_longest_match_in_the_window():
-    torch.manual_seed(1)
-    copy, text = gpt.Copy(), torch.randint(3, (2, 40))
-    log_probs = torch.randn(2, 40, 3).log_softmax(2)
-    mixed = copy(log_probs, text)
-    for row in range(2):
-        for t in range(40):
-            length, followed = copied_by_hand(text[row].tolist(), t, 3)
-            trust = copy.trust[length].sigmoid().item() if length else 0.0
-            expected = (1 - trust) * log_probs[row, t].exp().numpy() + trust * followed
-            assert mixed[row, t].exp().tolist() == pytest.approx(expected.tolist(), abs=1e-5)
-    torch.testing.assert_close(copy(log_probs[:, -1:], text), mixed[:, -1:])
+def with_cache(model, idx, cache, first=1):
+    """Logits with a cache: the first characters at once, then one after the other."""
+    parts = [model(idx[:, :first], cache)]
+    parts += [model(idx[:, t : t + 1], cache) for t in range(first, idx.size(1))]
+    return torch.cat(parts, 1)
 
 
-# Counts
+@pytest.mark.parametrize("first", [1, 2, 5, 16])
+def test_logits_with_the_cache_equal_those_without_inside_the_context(first):
+    model = shaken_model()
+    idx = random_tokens(3, 16)
+    torch.testing.assert_close(with_cache(model, idx, gpt.KVCache(16), first), model(idx), atol=1e-5, rtol=1e-5)
 
 
-def kneser_ney(text, context, char, D=0.9):
-    """q(char | context) of a text, by the formula, with loops; the text begins with as many zeros."""
-    n, V = len(context), 4
-    padded = [0] * 6 + list(text)
-    if n == 6:
-        followed = [padded[i] for i in range(6, len(padded)) if tuple(padded[i - 6 : i]) == context]
-    else:  # each kind of longer context once
-        longer = {(tuple(padded[i - n - 1 : i]), padded[i]) for i in range(6, len(padded))}
-        followed = [c for before, c in longer if before[1:] == context]
-    lower = 1 / V if n == 0 else kneser_ney(text, context[1:], char, D)
-    if not followed:
-        return lower
-    return (max(followed.count(char) - D, 0) + D * len(set(followed)) * lower) / len(followed)
+def test_a_cache_that_is_not_empty_refuses_several_characters():
+    model = shaken_model()
+    cache = gpt.KVCache(16)
+    model(random_tokens(1, 4), cache)
+    with pytest.raises(ValueError, match="one new character at a time, not 2"):
+        model(random_tokens(1, 2), cache)
+    idx = random_tokens(1, 5)
+    torch.testing.assert_close(model(idx[:, 4:], cache), model(idx)[:, 4:], msg="the refusal changed the cache")
 
 
-def test_counts_are_interpolated_kneser_ney():
-    text = np.random.default_rng(0).choice(4, size=120, p=[0.5, 0.3, 0.15, 0.05])
-    counts = gpt.Counts.count(text, 4)
-    assert counts.n == 6
-    for context in [tuple(text[i : i + 6].tolist()) for i in (3, 50, 90)] + [(3, 3, 3, 3, 3, 3)]:
-        q = counts.log_probs(np.array([[*context, 0]])[:, :7])[0, 0].exp()
-        context = (*context[1:], 0)
-        assert q.sum().item() == pytest.approx(1, abs=1e-5)
-        for char in range(4):
-            assert q[char].item() == pytest.approx(kneser_ney(text.tolist(), context, char), abs=1e-5)
+def test_loss_of_a_text_four_contexts_long_is_as_with_a_sliding_recomputation(trained):
+    model, _, tokens = trained
+    T = 16
+    idx = torch.stack([tokens[i : i + 4 * T + 1] for i in range(0, 2000, 50)])
+    with torch.no_grad():
+        rolling = with_cache(model, idx[:, :-1], gpt.KVCache(T))[:, 2 * T :]
+        sliding = torch.cat([model(idx[:, t + 1 - T : t + 1])[:, -1:] for t in range(2 * T, 4 * T)], 1)
+    y = idx[:, 2 * T + 1 :]
+    loss = [F.cross_entropy(logits.flatten(0, 1), y.flatten()).item() for logits in (rolling, sliding)]
+    assert loss[0] < loss[1] + 0.02
+    assert loss[1] < 2  # the model has learnt something, so there is something to lose
 
 
-def test_the_counts_used_in_training_have_not_seen_the_part_that_they_predict():
-    text = np.concatenate([np.random.default_rng(0).integers(3, size=3200)])
-    text[1000:1007] = 3  # a letter of one part alone
-    counts = gpt.Counts.count(text, 4)
-    table = counts.table_without(np.array([1000]))
-    context = np.full((1, 7), 3)
-    assert counts.log_probs(context)[0, 0, 3] > -1.5  # the whole text knows that 3 follows 3
-    assert counts.log_probs(context, table)[0, 0, 3] < counts.log_probs(context)[0, 0, 3] - 1
-    parts = counts.table_without(np.arange(3200))
-    assert sorted(np.bincount(parts).tolist()) == [400] * 8
+def test_the_cache_keeps_no_more_than_one_context():
+    model = shaken_model()
+    cache = gpt.KVCache(16)
+    with_cache(model, random_tokens(2, 40), cache)
+    assert cache.length == 40
+    assert cache.text.shape == (2, 16)
+    assert [kept.shape for pair in cache.layers.values() for kept in pair] == [(2, 2, 16, 8)] * 4
 
 
-def test_every_target_of_a_training_window_is_predicted_by_counts_that_left_it_out():
-    tokens = np.random.default_rng(0).integers(7, size=640)  # 32 pieces of 20
-    counts = gpt.Counts.count(tokens, 7)
-    _, _, log_q = gpt.windows(tokens, np.array([33, 100]), 16, counts, held_out=True)  # from one to the next
-    for row, start in enumerate((33, 100)):
-        for t in range(16):
-            target = start + t + 1
-            table = target // 20 % 8
-            expected = counts.log_probs(tokens[None, target - counts.n - 1 : target], table)[0, 0]
-            torch.testing.assert_close(log_q[row, t], expected)
+# The optimizers and the learning rate
 
 
-def test_counts_read_from_a_checkpoint_answer_as_before():
-    text = np.random.default_rng(0).integers(5, size=3000)
-    counts = gpt.Counts.count(text, 5)
-    whole = gpt.Counts(5, *counts.whole())
-    asked = text[None, :200]
-    torch.testing.assert_close(whole.log_probs(asked), counts.log_probs(asked))
-    assert len(whole.groups) < len(counts.groups) / 5
+@pytest.mark.parametrize("shape", [(3, 16, 48), (3, 48, 16), (1, 5, 20)])
+def test_orthogonalize_moves_the_singular_values_close_to_1_and_keeps_the_singular_vectors(shape):
+    matrices = 100 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    before = matrices.clone()
+    u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
+    core = u.mT @ gpt.orthogonalize(matrices) @ vh.mT  # diagonal, if the singular vectors are the same
+    values = core.diagonal(dim1=1, dim2=2)
+    assert values.min() > 0.6 and values.max() < 1.25
+    torch.testing.assert_close(core, torch.diag_embed(values), atol=1e-4, rtol=0)
+    rest = gpt.orthogonalize(matrices) - u @ core @ vh
+    assert rest.abs().max() < 1e-4
+    assert torch.equal(matrices, before), "the argument was changed"
 
 
-def test_counts_of_a_large_vocabulary_take_shorter_contexts():
-    text = np.random.default_rng(0).integers(5000, size=20000)
-    counts = gpt.Counts.count(text, 5000)
-    assert 2 <= counts.n < 6
-    assert counts.log_probs(text[None, :40]).exp().sum(2).allclose(torch.ones(1, 40 - counts.n), atol=1e-4)
+def test_muon_takes_a_step_of_momentum_made_orthogonal():
+    torch.manual_seed(0)
+    shapes = [(8, 8), (8, 24), (24, 8), (8, 8)]
+    matrices = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+    optimizer = gpt.Muon(matrices, lr=0.5)
+    expected = [p.detach().clone() for p in matrices]
+    momentum = [torch.zeros(shape) for shape in shapes]
+    for _ in range(3):
+        for i, p in enumerate(matrices):
+            p.grad = torch.randn_like(p)
+            momentum[i] = 0.95 * momentum[i] + 0.05 * p.grad
+            update = 0.95 * momentum[i] + 0.05 * p.grad
+            expected[i] -= 0.5 * 0.2 * math.sqrt(max(p.shape)) * gpt.orthogonalize(update[None])[0]
+        optimizer.step()
+    for p, wanted in zip(matrices, expected):
+        torch.testing.assert_close(p.detach(), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_muon_trains_the_matrices_of_the_blocks_and_adam_all_other_weights():
+    model = shaken_model()
+    adam, muon = gpt.make_optimizers(model)
+    names = {id(p): name for name, p in model.named_parameters()}
+    by_muon = {names[id(p)] for group in muon.param_groups for p in group["params"]}
+    by_adam = {names[id(p)] for group in adam.param_groups for p in group["params"]}
+    assert by_muon == {name for name in names.values() if name.startswith("blocks.")}
+    assert by_adam == set(names.values()) - by_muon
+    assert len(by_muon) == 2 * 6
+
+
+def test_every_weight_is_trained(folder):
+    checkpoint = gpt.read_checkpoint(folder)
+    torch.manual_seed(checkpoint["config"].seed)
+    fresh = gpt.GPT(checkpoint["config"]).state_dict()
+    trained = checkpoint["model"]
+    assert [name for name, weight in trained.items() if torch.equal(weight, fresh[name])] == []
+
+
+def test_the_learning_rate_rises_falls_to_a_hundredth_and_stays_up_without_a_last_step():
+    config = gpt.configure("cpu", max_steps=1000)
+    assert [gpt.schedule(step, config) for step in (0, 49, 500, 999)] == pytest.approx([0.01, 0.5, 0.5, 0.01])
+    endless = gpt.configure("cpu", max_steps=-1)
+    assert [gpt.schedule(step, endless) for step in (0, 99, 10**6)] == pytest.approx([0.01, 1, 1])
+    short = gpt.configure("cpu", max_steps=1)
+    assert gpt.schedule(0, short) == 1
 
 
 # Training
 
 
-def test_the_first_guess_is_that_of_the_counts():
-    model = gpt.GPT(gpt.configure("cpu", **TINY | {"vocab_size": 11}))
-    idx = torch.arange(11)[None]  # no letter comes twice: nothing to copy
-    log_q = torch.randn(1, 11, 11).log_softmax(2)
-    torch.testing.assert_close(model(idx, log_q), log_q, atol=1e-4, rtol=1e-4)
-
-
 def test_validation_loss_is_the_mean_over_all_windows_that_do_not_overlap(trained):
     model, _, tokens = trained
-    tokens, n = tokens[:700].astype(np.int64), model.counts.n
-    padded = np.concatenate([np.zeros(n, np.int64), tokens])
+    tokens = tokens[:700]
     losses = []
     for start in range(0, len(tokens) - 16, 16):
-        context = torch.from_numpy(padded[start : start + n + 16])[None]
-        log_q = model.counts.log_probs(context.numpy())
-        log_probs = model(torch.from_numpy(tokens[start : start + 16])[None], log_q)[0].log_softmax(1)
+        log_probs = model(tokens[None, start : start + 16])[0].log_softmax(1)
         losses.append([-log_probs[t, tokens[start + t + 1]].item() for t in range(16)])
     losses = np.array(losses)
     loss, error = gpt.evaluate(model, tokens)
     assert loss == pytest.approx(losses.mean(), abs=1e-5)
     assert error == pytest.approx(losses.mean(1).std() / math.sqrt(len(losses)), abs=1e-5)
-    some, _ = gpt.evaluate(model, tokens, characters=100)  # a seventh of the text
-    assert some == pytest.approx(losses[::7].mean(), abs=1e-5)
+    some, _ = gpt.evaluate(model, tokens, characters=100)  # a sixth of the windows
+    assert some == pytest.approx(losses[::6].mean(), abs=1e-5)
+    assert math.isnan(gpt.evaluate(model, tokens[:17])[1]), "one window has no standard error"
 
 
 def test_targets_of_minus_one_do_not_count():
@@ -263,63 +383,16 @@ def test_targets_of_minus_one_do_not_count():
     assert gpt.loss_of(logits, y).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
-def test_attention_and_dropout_are_switched_back_on_after_an_evaluation():
+def test_an_evaluation_and_a_sample_leave_a_model_in_training_mode_with_its_dropout():
     model = shaken_model(dropout=0.5).train()
-    gpt.evaluate(model, tokens_of("hello, world " * 20)[1] % 11)
-    assert model.training
-
-
-# The optimizer
-
-
-def test_every_weight_is_trained(tmp_path):
-    config = gpt.configure("cpu", **TINY | {"max_steps": 8})
-    result = gpt.train(TEXT, config, tmp_path, device="cpu", max_new_tokens=5)
-    torch.manual_seed(config.seed)
-    fresh = gpt.GPT(result.model.config).state_dict()
-    trained = gpt.read_checkpoint(tmp_path)["model"]
-    assert [name for name, weight in trained.items() if torch.equal(weight, fresh[name])] == []
+    losses = [gpt.evaluate(model, random_tokens(200))[0] for _ in range(2)]
+    assert losses[0] == losses[1], "dropout was on"
+    texts = [gpt.generate(model, gpt.Vocab("abcdefghijk"), max_new_tokens=9, temperature=0) for _ in range(2)]
+    assert texts[0] == texts[1], "dropout was on"
+    assert model.training and model.blocks[0].dropout.training
 
 
 # Generation
-
-
-def rolled(model, idx, cache, first=1):
-    """Log-probabilities with the cache: the first characters at once, then one after the other."""
-    log_q = counted(model, idx)
-    parts = [model(idx[:, :first], log_q[:, :first], cache)]
-    parts += [model(idx[:, t : t + 1], log_q[:, t : t + 1], cache) for t in range(first, idx.size(1))]
-    return torch.cat(parts, 1)
-
-
-def test_logits_with_the_cache_equal_those_without_inside_the_context():
-    model = shaken_model()
-    idx = torch.randint(11, (3, 16))
-    torch.testing.assert_close(rolled(model, idx, gpt.Cache(model.config.block_size), 5),
-                               logits_of(model, idx), atol=1e-5, rtol=1e-5)
-
-
-def test_loss_of_a_text_four_contexts_long_is_as_with_a_sliding_recomputation(trained):
-    model, _, tokens = trained
-    T = 16
-    idx = torch.tensor([tokens[i : i + 4 * T + 1].tolist() for i in range(0, 2000, 50)])
-    with torch.no_grad():
-        rolling = rolled(model, idx[:, :-1], gpt.Cache(model.config.block_size))[:, 2 * T :]
-        log_q = counted(model, idx[:, :-1])
-        sliding = torch.cat([model(idx[:, t + 1 - T : t + 1], log_q[:, t + 1 - T : t + 1])[:, -1:]
-                             for t in range(2 * T, 4 * T)], 1)
-    y = idx[:, 2 * T + 1 :]
-    loss = [F.cross_entropy(logits.flatten(0, 1), y.flatten()).item() for logits in (rolling, sliding)]
-    assert loss[0] < loss[1] + 0.02
-    assert loss[1] < 2.5  # the model has learnt something, so there is something to lose
-
-
-def test_cache_keeps_no_more_than_one_context():
-    model = shaken_model()
-    cache = gpt.Cache(model.config.block_size)
-    rolled(model, torch.zeros(2, 40, dtype=torch.long), cache)
-    assert cache.length == 40
-    assert sorted(tuple(kept.shape) for kept in cache.kept.values()) == [(2, 2, 16, 8)] * 4 + [(2, 16, 1)]
 
 
 def test_greedy_text_is_the_likeliest_character_again_and_again(trained):
@@ -327,8 +400,8 @@ def test_greedy_text_is_the_likeliest_character_again_and_again(trained):
     text = "the "
     for _ in range(8):
         idx = torch.from_numpy(vocab.encode(text).astype(int))[None]
-        text += vocab.chars[logits_of(model, idx)[0, -1].argmax()]
-    for settings in ({"temperature": 0}, {"top_k": 1}, {"temperature": 0, "cached": False}):
+        text += vocab.chars[model(idx)[0, -1].argmax()]
+    for settings in ({"temperature": 0}, {"top_k": 1}, {"temperature": 1e-300}):
         assert gpt.generate(model, vocab, prompt="the ", max_new_tokens=8, **settings) == [text]
 
 
@@ -336,7 +409,7 @@ def test_samples_follow_the_models_distribution():
     model, vocab = shaken_model(), gpt.Vocab("abcdefghijk")
     settings = {"num_samples": 4000, "max_new_tokens": 1, "temperature": 0.7, "seed": 1}
     texts = gpt.generate(model, vocab, prompt="ab", **settings)
-    expected = (logits_of(model, torch.tensor([[0, 1]]))[0, -1] / 0.7).softmax(-1)
+    expected = (model(torch.tensor([[0, 1]]))[0, -1] / 0.7).softmax(-1)
     found = torch.tensor([sum(text[-1] == char for text in texts) for char in vocab.chars]) / 4000
     assert (found - expected).abs().max() < 0.04
     assert all(text.startswith("ab") and len(text) == 3 for text in texts)
@@ -345,8 +418,26 @@ def test_samples_follow_the_models_distribution():
 def test_top_k_draws_only_from_the_k_likeliest():
     model, vocab = shaken_model(), gpt.Vocab("abcdefghijk")
     texts = gpt.generate(model, vocab, prompt="ab", num_samples=500, max_new_tokens=1, top_k=3, seed=1)
-    likeliest = logits_of(model, torch.tensor([[0, 1]]))[0, -1].topk(3).indices
+    likeliest = model(torch.tensor([[0, 1]]))[0, -1].topk(3).indices
     assert {text[-1] for text in texts} == {vocab.chars[i] for i in likeliest}
+
+
+def test_top_k_draws_from_exactly_k_where_all_are_equally_likely():
+    model, vocab = gpt.GPT(gpt.configure("cpu", **TINY | {"vocab_size": 11})), gpt.Vocab("abcdefghijk")
+    texts = gpt.generate(model, vocab, num_samples=200, max_new_tokens=1, top_k=3, seed=1)
+    assert len(set(texts)) == 3
+    texts = gpt.generate(model, vocab, num_samples=500, max_new_tokens=1, top_k=10**6, seed=1)
+    assert len(set(texts)) == 11
+
+
+def test_a_seed_gives_the_same_texts_and_nobody_elses_random_numbers_are_touched():
+    model, vocab = shaken_model(), gpt.Vocab("abcdefghijk")
+    before = torch.get_rng_state()
+    texts = [gpt.generate(model, vocab, num_samples=103, max_new_tokens=7, seed=seed) for seed in (5, 5, 6)]
+    assert texts[0] == texts[1] != texts[2]
+    assert len(texts[0]) == 103 and len(set(texts[0])) > 95
+    assert gpt.generate(model, vocab, max_new_tokens=30) != gpt.generate(model, vocab, max_new_tokens=30)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_an_empty_prompt_is_a_new_line(trained):
@@ -357,13 +448,27 @@ def test_an_empty_prompt_is_a_new_line(trained):
 
 def test_a_prompt_longer_than_the_context_works(trained):
     model, vocab, _ = trained
-    assert len(gpt.generate(model, vocab, prompt=TEXT[:60], max_new_tokens=5)[0]) == 65
+    (text,) = gpt.generate(model, vocab, prompt=TEXT[:60], max_new_tokens=5, seed=1)
+    assert len(text) == 65 and text.startswith(TEXT[:60])
+    (short,) = gpt.generate(model, vocab, prompt=TEXT[44:60], max_new_tokens=5, seed=1)
+    assert text[44:] == short, "only the last 16 characters count"
 
 
-def test_unknown_characters_of_a_prompt_are_named(trained):
-    model, vocab, _ = trained
-    with pytest.raises(gpt.UserError, match=re.escape("never saw 'X' 'é'")):
-        gpt.generate(model, vocab, prompt="the Xé")
+@pytest.mark.parametrize(("options", "sentence"), [
+    ({"temperature": -1}, "--temperature must be from 0 to 1000000000, not -1.0"),
+    ({"temperature": "warm"}, "--temperature must be a number, not 'warm'"),
+    ({"max_new_tokens": -5}, "--max-new-tokens must be from 1 to 1000000000, not -5"),
+    ({"top_k": -1}, "--top-k must be from 1 to 1000000, not -1"),
+    ({"num_samples": 2.0}, "--num-samples must be a whole number, not 2.0"),
+    ({"seed": "x"}, "--seed must be a whole number, not 'x'"),
+    ({"prompt": "the Xé"}, "not in the vocabulary: 'X' 'é'; the vocabulary is abc"),
+    ({"prompt": "the\udce9"}, r"not in the vocabulary: '\udce9'"),
+    ({"prompt": None}, "a prompt must be text, not None"),
+])
+def test_impossible_options_of_generate_are_refused(options, sentence):
+    vocab = gpt.Vocab("abcdefghijk the")
+    with pytest.raises(gpt.UserError, match=re.escape(sentence.replace("abc", str(vocab)[:3]))):
+        gpt.generate(shaken_model(vocab_size=len(vocab)), vocab, **options)
 
 
 # Data
@@ -372,23 +477,17 @@ def test_unknown_characters_of_a_prompt_are_named(trained):
 LETTERS = "".join(map(chr, range(32, 700)))
 
 
-@pytest.mark.parametrize("text", ["abc", "héllo wörld", "日本語\nテキスト", "a😀b\U0010ffff", LETTERS])
+@pytest.mark.parametrize("text", ["abc", "héllo wörld", "日本語\nテキスト", "a😀b\U0010ffff", LETTERS, LETTERS[:256]])
 def test_a_text_is_the_same_after_encoding_and_decoding(text):
-    vocab, tokens = tokens_of(text)
+    vocab = gpt.Vocab(text)
+    tokens = vocab.encode(text)
     assert vocab.decode(tokens) == text
     assert vocab.chars == "".join(sorted(set(text)))
-    assert tokens.dtype == (np.uint8 if len(vocab) < 256 else np.uint16)
+    assert tokens.tolist() == [vocab.chars.index(char) for char in text]
 
 
 def test_known_characters_keep_their_tokens():
     assert gpt.Vocab("abcxyz", first="zb").chars == "zbacxy"
-
-
-def test_bytes_that_are_no_utf8_are_named_with_their_offset_in_the_file(tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_bytes("\ufeffaé日xyz\r\n".encode() * 100_000 + b"\xff")
-    with pytest.raises(gpt.UserError, match="byte 0xff in position 1400000"):
-        gpt.read_file(path)
 
 
 def test_split_is_ninety_to_ten_and_validation_has_at_least_one_context():
@@ -397,28 +496,16 @@ def test_split_is_ninety_to_ten_and_validation_has_at_least_one_context():
     assert parts["validation"][0] == 900
     parts = gpt.split(np.arange(100), 16)
     assert len(parts["validation"]) == 17 and len(parts["training"]) == 83
-    with pytest.raises(gpt.UserError, match="too short"):
+    assert {len(part) for part in gpt.split(np.arange(34), 16).values()} == {17}
+    with pytest.raises(gpt.UserError, match="too short: 33 characters; a context of 16 needs 34"):
         gpt.split(np.arange(33), 16)
 
 
-def test_targets_are_the_inputs_one_position_later_and_the_counts_look_before_the_window():
-    tokens = np.random.default_rng(0).integers(7, size=400)
-    counts = gpt.Counts.count(tokens, 7)
-    x, y, log_q = gpt.windows(tokens, np.array([0, 83]), 16, counts)
+def test_targets_are_the_inputs_one_position_later():
+    tokens = random_tokens(400).to(torch.uint8)
+    x, y = gpt.windows(tokens, torch.tensor([0, 83]), 16)
+    assert x[0].tolist() == tokens[:16].tolist() and y[0].tolist() == tokens[1:17].tolist()
     assert x[1].tolist() == tokens[83:99].tolist() and y[1].tolist() == tokens[84:100].tolist()
-    torch.testing.assert_close(log_q[1], counts.log_probs(tokens[None, 83 - counts.n : 99])[0])
-    padded = np.concatenate([np.zeros(counts.n, np.int64), tokens[:16]])
-    torch.testing.assert_close(log_q[0], counts.log_probs(padded[None])[0])
-
-
-def test_the_counts_look_before_the_beginning_of_a_text_that_is_shorter_than_their_context():
-    tokens = np.array([1, 2, 1, 2])
-    x, y, log_q = gpt.windows(tokens, np.array([0]), 3, gpt.Counts.count(tokens, 3))
-    assert (x.tolist(), y.tolist(), log_q.shape) == ([[1, 2, 1]], [[2, 1, 2]], (1, 3, 3))
-
-
-def test_the_sizes_for_a_cpu_are_those_of_every_cpu():
-    assert gpt.configure("cpu:0") == gpt.configure("cpu") != gpt.configure("cuda:0")
 
 
 class Share:
@@ -426,23 +513,186 @@ class Share:
         self.rank, self.size = rank, size
 
 
+def draw(step, team=None, **values):
+    """A batch of a text whose characters are their positions."""
+    config = gpt.configure("cpu", **TINY | {"seed": 1} | values)
+    return gpt.training_batch(torch.arange(1000), config, step, team or Share(0, 1))
+
+
 def test_a_process_draws_its_share_of_what_one_process_draws():
-    tokens = np.arange(5000) % 251
-    counts = gpt.Counts.count(tokens, 251)
-
-    def draw(batch_size, step, team):
-        config = gpt.configure("cpu", **TINY | {"batch_size": batch_size})
-        return gpt.training_batch(tokens, config, step, team, counts)[0]
-
-    whole = draw(8, 3, Share(0, 1))
-    assert torch.equal(whole, torch.cat([draw(4, 3, Share(rank, 2)) for rank in (0, 1)]))
-    assert not torch.equal(whole, draw(8, 4, Share(0, 1)))
+    whole = draw(3, batch_size=8)[0]
+    parts = [draw(3, Share(rank, 2), batch_size=4)[0] for rank in (0, 1)]
+    assert torch.equal(whole, torch.cat(parts))
+    assert not torch.equal(whole, draw(4, batch_size=8)[0])
 
 
 def test_an_epoch_visits_every_window_once_at_an_offset_of_its_own():
-    epochs = [np.sort(gpt.epoch_starts(1, epoch, 1000, 16)) for epoch in range(6)]
-    for starts in epochs:
-        assert (np.diff(starts) == 16).all() and starts[0] >= 0 and starts[-1] + 17 <= 1000
-        assert len(starts) >= 1000 // 16 - 2
-    assert len({int(starts[0]) for starts in epochs}) > 2
-    assert not np.array_equal(gpt.epoch_starts(1, 0, 1000, 16), gpt.epoch_starts(2, 0, 1000, 16))
+    count = (1000 - 1) // 16 - 1  # of windows that fit whatever the offset
+    rows = torch.cat([draw(step, batch_size=1, max_steps=-1)[0] for step in range(6 * count)])
+    assert rows.min() >= 0 and rows.max() < 999
+    epochs = rows.view(6, count, 16)
+    for epoch in epochs:
+        covered = epoch.flatten().sort().values
+        assert torch.equal(covered, torch.arange(covered[0], covered[0] + 16 * count))
+        assert not torch.equal(epoch.flatten(), covered), "in random order"
+    assert len({int(epoch.min()) for epoch in epochs}) > 2
+    assert not torch.equal(epochs[0, :4], draw(0, max_steps=-1, seed=2)[0])
+
+
+def test_in_the_first_60_percent_of_the_steps_the_windows_are_cut_into_quarters():
+    for step in range(10):
+        whole = draw(step, max_steps=-1)  # a run without an end never cuts
+        x, y = draw(step, max_steps=10)
+        assert x.shape == y.shape == ((16, 4) if step < 6 else (4, 16))
+        assert torch.equal(x.reshape(4, 16), whole[0]) and torch.equal(y.reshape(4, 16), whole[1])
+        assert torch.equal(y, x + 1)
+    assert draw(0, max_steps=10, block_size=18)[0].shape == (4, 18), "18 has no quarter"
+
+
+# Files
+
+
+@pytest.mark.parametrize(("content", "sentence"), [
+    ("one\ntwo\ncafé au lait\n".encode("latin-1"), "line 3 is not UTF-8; if the file is in CP1252, this converts "
+     "it: iconv -f CP1252 -t UTF-8 'my text.txt' > new.txt"),
+    ("“quoted”\n".encode("cp1252"), "line 1 is not UTF-8; if the file is in CP1252"),
+    ("one\ntwo".encode("utf-16"), "if the file is in UTF-16, this converts it: iconv -f UTF-16 -t UTF-8 "),
+    ("\ufeff日本\n".encode("utf-16-be"), "if the file is in UTF-16"),
+    ("aé日xyz\r\n".encode() * 100_000 + b"\xff", "line 100001 is not UTF-8"),
+    ("one\ntwo".encode("utf-16-le"), "it is a binary file"),
+    (b"abc\0def", "it is a binary file"),
+])
+def test_a_file_in_another_encoding_is_refused_with_the_line_and_the_command_that_converts_it(
+        tmp_path, monkeypatch, content, sentence):
+    monkeypatch.chdir(tmp_path)
+    Path("my text.txt").write_bytes(content)
+    with pytest.raises(gpt.UserError) as error:
+        gpt.read_file("my text.txt")
+    assert str(error.value).startswith("cannot read my text.txt: ") and sentence in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["one\r\ntwo \x0c\r\n", "\ufeffone\ntwo \x0c\n", "one\rtwo \x0c\r"])
+def test_line_ends_and_byte_order_marks_make_no_difference_and_the_rest_stays(tmp_path, content):
+    (tmp_path / "text.txt").write_bytes((content + "\u2028\x85 end").encode())
+    assert gpt.read_file(tmp_path / "text.txt") == "one\ntwo \x0c\n\u2028\x85 end"
+
+
+def test_a_file_that_cannot_be_written_is_named_with_the_reason(tmp_path):
+    with pytest.raises(gpt.UserError, match="cannot write .*nowhere/x: No such file or directory") as error:
+        gpt.write_file(tmp_path / "nowhere" / "x", b"content")
+    assert error.value.status == 1
+
+
+# The door
+
+
+def test_the_sizes_for_a_cpu_are_those_of_every_cpu():
+    assert gpt.configure("cpu:0") == gpt.configure("cpu") != gpt.configure("cuda:0")
+    assert gpt.configure(torch.device("cpu")) == gpt.configure("cpu")
+
+
+def is_plain(value):
+    """Whether a checkpoint may hold it: read with `weights_only`, it comes back as it was."""
+    if isinstance(value, dict):
+        return all(map(is_plain, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(is_plain, value))
+    return value is None or type(value) in (int, float, str, torch.Tensor)
+
+
+def test_numbers_and_names_of_any_type_become_plain_and_the_run_is_loaded_and_resumed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text(TEXT)
+    odd = {"n_layer": np.int64(1), "n_head": torch.tensor(2), "n_embd": np.uint8(16), "dropout": Fraction(1, 4),
+           "learning_rate": np.logspace(-2, -1, 3)[0], "seed": np.int32(5), "max_steps": torch.tensor(2),
+           "batch_size": True, "block_size": np.array(16)}
+    config = gpt.configure("cpu", **odd)
+    assert vars(config) == vars(gpt.configure(
+        "cpu", n_layer=1, n_head=2, n_embd=16, dropout=0.25, learning_rate=0.01, seed=5, max_steps=2,
+        batch_size=1, block_size=16))
+    assert is_plain(vars(config))
+    config = gpt.Config(**odd)  # not checked yet
+    sampling = {"temperature": np.float32(0.5), "top_k": np.int8(3), "max_new_tokens": torch.tensor(5)}
+    result = gpt.train(TEXT, config, Path("out"), device=torch.device("cpu"), source=Path("text.txt"), **sampling)
+    assert is_plain(vars(result.model.config))
+    checkpoint = torch.load("out/model.pt", weights_only=True)
+    assert is_plain({name: value for name, value in checkpoint.items() if name != "optimizers"})
+    assert checkpoint["source"] == str(tmp_path / "text.txt")
+    gpt.load(Path("out"))
+    assert gpt.resume(Path("out"), max_steps=np.int64(4), device="cpu", **sampling).results["run"].step == 4
+    assert type(gpt.read_checkpoint("out")["config"].max_steps) is int
+
+
+@pytest.mark.parametrize(("settings", "sentence"), [
+    ({"max_steps": "100"}, "--max-steps must be a whole number, not '100'"),
+    ({"max_steps": None}, "--max-steps must be a whole number, not None"),
+    ({"max_steps": 8.0}, "--max-steps must be a whole number, not 8.0"),
+    ({"max_steps": -2}, "--max-steps must be from 1 to 1000000000, not -2"),
+    ({"learning_rate": "0.1"}, "--learning-rate must be a number, not '0.1'"),
+    ({"learning_rate": [0.1]}, "--learning-rate must be a number, not [0.1]"),
+    ({"dropout": float("nan")}, "--dropout must be from 0 to 0.99, not nan"),
+    ({"seed": torch.tensor([1, 2])}, "--seed must be a whole number, not tensor([1, 2])"),
+    ({"n_embd": 20, "n_head": 4}, "--n-embd 20 does not divide into 4 heads of even size"),
+])
+def test_impossible_settings_are_refused_before_anything_is_written(tmp_path, settings, sentence):
+    out = tmp_path / "out"
+    with pytest.raises(gpt.UserError, match=re.escape(sentence)):
+        gpt.configure("cpu", **settings)
+    with pytest.raises(gpt.UserError, match=re.escape(sentence)):
+        gpt.train(TEXT, gpt.Config(**settings), out, device="cpu")
+    assert not out.exists()
+
+
+def test_a_setting_that_does_not_exist_is_a_type_error():
+    with pytest.raises(TypeError, match="n_layers"):
+        gpt.configure("cpu", n_layers=3)
+
+
+@pytest.mark.parametrize(("text", "sentence"), [
+    ("play.txt", "the text must be given itself, not 'play.txt'; gpt.read_file(name) reads it"),
+    (Path("play.txt"), "the text must be given itself, not 'play.txt'"),
+    (TEXT.encode(), "the text must be given itself"),
+    (TEXT.split(), "the text must be given itself"),
+    (None, "the text must be given itself, not 'None'"),
+    (TEXT + "\ud800", r"'\ud800' is half of a character; it cannot be in a text"),
+])
+def test_what_is_no_text_is_refused(tmp_path, monkeypatch, text, sentence):
+    monkeypatch.chdir(tmp_path)
+    Path("play.txt").write_text(TEXT)
+    with pytest.raises(gpt.UserError, match=re.escape(sentence)):
+        gpt.train(text, gpt.configure("cpu", **TINY), device="cpu")
+    assert not Path("out").exists()
+
+
+# Devices
+
+
+def test_auto_is_cuda_or_else_the_cpu_and_never_apples_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert gpt.pick_device("auto") == torch.device("cpu")
+
+
+def test_a_gpu_cannot_be_chosen_by_its_number_under_torchrun(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(gpt.UserError, match="under torchrun .*: --device cuda, not cuda:0"):
+        gpt.pick_device("cuda:0")
+    assert gpt.pick_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "nonsense", "", None])
+def test_a_device_that_is_not_there_is_refused(name):
+    with pytest.raises(gpt.UserError, match="cannot be used here; try --device cpu"):
+        gpt.pick_device(name)
+
+
+def test_bfloat16_and_compilation_are_for_gpus_that_are_good_at_it(monkeypatch):
+    monkeypatch.setattr(gpt.importlib.util, "find_spec", lambda name: name)
+    found = []
+    for capability in ((6, 1), (7, 5), (8, 0), (12, 0)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, capability=capability: capability)
+        found.append((gpt.can_compile(torch.device("cuda")), gpt.has_bfloat16(torch.device("cuda"))))
+    assert found == [(False, False), (True, False), (True, True), (True, True)]
+    monkeypatch.setattr(gpt.importlib.util, "find_spec", lambda name: None)
+    assert not gpt.can_compile(torch.device("cuda"))
+    assert not gpt.can_compile(torch.device("cpu")) and not gpt.has_bfloat16(torch.device("cpu"))
