@@ -99,8 +99,8 @@ class Vocab:
         """The tokens of a text, an array. Raises UserError for characters that are not in the vocabulary."""
         unknown = sorted(set(text) - set(self.chars))
         if unknown:
-            raise UserError(f"not in the vocabulary: {' '.join(map(repr, unknown))}; "
-                            f"the vocabulary is {self}")
+            unknown = " ".join(map(repr, unknown))
+            raise UserError(f"not in the vocabulary: {unknown}; the vocabulary is {self}")
         code_points = [ord(char) for char in self.chars]
         # A table from code point to token, so that NumPy translates a text of millions of characters at once.
         table = np.zeros(max(code_points) + 1, np.uint8 if len(self) <= 256 else np.int32)
@@ -111,7 +111,8 @@ class Vocab:
         return "".join(self.chars[i] for i in tokens)
 
     def __str__(self):
-        return repr(self.chars[:100]).strip("'")
+        """The first hundred characters, for messages; a question mark for each that cannot be printed."""
+        return "".join(char if char.isprintable() else "?" for char in self.chars[:100])
 
 
 def split(tokens, block_size):
@@ -514,7 +515,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     forward = for_training(model, team)
 
     # The loop. Run does everything that happens between two steps, from evaluation to Ctrl-C.
-    with run:
+    with seeded(config.seed), run:
         for step in run:
             x, y = training_batch(tokens, config, step, team)
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
@@ -572,6 +573,8 @@ def load(out=DEFAULT_OUT, device="cpu", last=False):
 
 def draw(logits, temperature, top_k, generator):
     """Draw a token for each row of logits (B, V), which are on the CPU; `generate` explains the options."""
+    if logits.isnan().any():
+        raise UserError("the model's logits are not numbers; nothing can be sampled", status=1)
     if top_k is not None:
         highest = logits.sort(dim=1, descending=True, stable=True)  # stable: of equal ones, the first
         likely = highest.indices[:, :top_k]  # (B, top_k)
@@ -733,6 +736,8 @@ def check_number(name, value):
 
 def check_config(config):
     """A copy of the config with plain values. Raises UserError for values that are impossible."""
+    if not isinstance(config, Config):
+        raise UserError(f"configure() makes the config; this is {config!r}")
     values = {name: check_number(name, getattr(config, name)) for name in SETTINGS}
     config = dataclasses.replace(config, **values)
     if config.n_embd % (2 * config.n_head):
@@ -863,7 +868,9 @@ def find_file(name):
 
 def absolute(source):
     """The absolute path of the file that the text is from, as text; "" if there is none."""
-    if source and not Path(source).is_absolute():
+    if not source:
+        return ""
+    if not Path(source).is_absolute():
         source = find_file(source).resolve()
     return str(source)
 
@@ -912,7 +919,7 @@ def write_file(path, content):
 
 
 def digest(text):
-    """A short text that is another one for another text."""
+    """A fingerprint of the text: another text has another one."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -927,7 +934,7 @@ def prepare_folder(folder):
             path = folder / name
             if path.exists():
                 moved = path.rename(path.with_suffix(f".{number}{path.suffix}"))
-                print(f"moved aside: {path} to {moved.name}")
+                print(f"moved aside: {name} to {moved.name}")
     except OSError as error:
         raise UserError(f"cannot use {folder} as the output folder: {error.strerror}") from None
 
@@ -1026,7 +1033,7 @@ class Progress:
 
 @contextlib.contextmanager
 def seeded(seed):
-    """Torch's random numbers begin at a seed; at the end they go on as if nothing had been drawn."""
+    """Inside, torch's random numbers begin at a seed; afterwards, they continue as if none had been drawn."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
@@ -1114,13 +1121,10 @@ class Run:
             self.handler = signal.signal(signal.SIGINT, self.on_ctrl_c)
         self.threads_before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
-        self.random_numbers = seeded(self.config.seed)
-        self.random_numbers.__enter__()
         self.saved = time.monotonic()
 
     def __exit__(self, *_):
         self.progress.clear()
-        self.random_numbers.__exit__(None, None, None)
         torch.set_num_threads(self.threads_before)
         if self.handler is not None:  # (0 is a handler too)
             signal.signal(signal.SIGINT, self.handler)
