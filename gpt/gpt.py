@@ -766,7 +766,8 @@ def check_sampling(vocab, options):
 
 def check_text(text):
     """The text. Raises UserError if it is not a text, or the name of a file in place of its content."""
-    if not isinstance(text, str) or (len(text) < 300 and os.path.exists(text)):
+    looks_like_a_name = isinstance(text, str) and len(text) < 300 and "\n" not in text
+    if not isinstance(text, str) or (looks_like_a_name and (text.endswith(".txt") or os.path.exists(text))):
         raise UserError(f"the text must be given itself, not {str(text)[:60]!r}; "
                         "gpt.read_file(name) reads it from a file")
     try:
@@ -1281,6 +1282,7 @@ def parse_arguments(argv, program):
     version = f"%(prog)s {VERSION}, torch {torch.__version__}"
     group.add_argument("--version", action="version", version=version)
     short = {"batch_size": "-b", "learning_rate": "-l"}
+    cpu, gpu = program.configure("cpu"), program.configure("cuda")
     for title, numbers in (("settings", SETTINGS), ("sampling", SAMPLING)):
         group = parser.add_argument_group(title)
         for name, number in numbers.items():
@@ -1288,10 +1290,9 @@ def parse_arguments(argv, program):
             if name in short:
                 flags.insert(0, short[name])
             text = number.help
-            if name in GPU:
-                text += f" (default: {getattr(Config, name)}; on a GPU {GPU[name]})"
-            elif title == "settings" and name != "seed":
-                text += f" (default: {getattr(Config, name)})"
+            if title == "settings" and name != "seed":
+                default, on_gpu = getattr(cpu, name), getattr(gpu, name)
+                text += f" (default: {default})" if default == on_gpu else f" (default: {default}; GPU: {on_gpu})"
             metavar = "N" if number.kind is int else "X"
             group.add_argument(*flags, type=number.kind, metavar=metavar, help=text)
     return parser.parse_args(argv)
