@@ -1291,8 +1291,10 @@ def parse_arguments(argv, program):
                 flags.insert(0, short[name])
             text = number.help
             if title == "settings" and name != "seed":
-                default, on_gpu = getattr(cpu, name), getattr(gpu, name)
-                text += f" (default: {default})" if default == on_gpu else f" (default: {default}; GPU: {on_gpu})"
+                default = str(getattr(cpu, name))
+                if getattr(gpu, name) != getattr(cpu, name):
+                    default += f"; on a GPU {getattr(gpu, name)}"
+                text += f" (default: {default})"
             metavar = "N" if number.kind is int else "X"
             group.add_argument(*flags, type=number.kind, metavar=metavar, help=text)
     return parser.parse_args(argv)
