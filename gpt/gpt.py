@@ -427,14 +427,14 @@ def batch_starts(length, config, step, team):
 def training_batch(tokens, config, step, team):
     """The inputs x and targets y of a step, (B, T) each.
 
-    (9) In the first 60 % of the steps, each window is cut into eight (Press et al. 2021, "Shortformer").
-    Attention costs less in short windows, and the near past is what there is to learn first.
+    (9) In the first 60 % of the steps, the windows are cut into windows of 64 (Press et al. 2021,
+    "Shortformer"). Attention costs less in short windows, and the near past is what there is to learn first.
     """
     starts = batch_starts(len(tokens), config, step, team)
     x, y = windows(tokens, starts.to(tokens.device), config.block_size)
-    if step < 0.6 * config.max_steps and config.block_size % 8 == 0:
-        x = x.reshape(-1, config.block_size // 8)  # (8 B, T / 8)
-        y = y.reshape(-1, config.block_size // 8)
+    if step < 0.6 * config.max_steps and config.block_size % 64 == 0:
+        x = x.reshape(-1, 64)  # (B T / 64, 64)
+        y = y.reshape(-1, 64)
     return x, y
 
 
