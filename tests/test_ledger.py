@@ -12,7 +12,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import ledger
 
-SIZES = {"max_steps": 2, "batch_size": 2, "block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 16}
+SIZES = {"max_steps": 2, "batch_size": 2, "block_size": 128, "n_layer": 1, "n_head": 2, "n_embd": 16}
 TINY = {
     "gpt": SIZES,
     "mixture": SIZES,
