@@ -6,10 +6,21 @@
     python gpt.py --resume                             continue where the last run stopped
     torchrun --standalone --nproc_per_node=2 gpt.py    two processes, each with a batch of its own
 
-This is the transformer of lecture 7 of "Neural Networks: Zero to Hero": tokens and positions, heads of
-attention, feed-forward layers, residual connections, norms.
+This is the transformer of lecture 7 of "Neural Networks: Zero to Hero": token embeddings and positions, heads
+of attention, feed-forward layers, residual connections, norms. It departs from the lecture in nine places.
+Each is a small edit, and the code marks it with its number:
 
-DEPARTURES
+    (1) norms have no weights, and linear layers no biases (Groeneveld et al. 2024, "OLMo")
+    (2) rotary positions in place of a table of positions (Su et al. 2021)
+    (3) queries and keys are normalised (Henry et al. 2020)
+    (4) squared ReLU (So et al. 2021)
+    (5) the last layers of a block begin at zero (Zhang et al. 2019, "Fixup")
+    (6) the three characters before are added at the input, as in lecture 3 (Bengio et al. 2003)
+    (7) Muon trains the matrices of the blocks (Jordan et al. 2024)
+    (8) an epoch visits all of the text once
+    (9) windows are short at first (Press et al. 2021)
+
+`python tests/benchmark.py gpt --ledger` takes each of them back and prints what that costs.
 
 Contents: configuration, data, model, optimizers, training, sampling, pictures; then the machinery, the same
 as in makemore.py. The loss is always the mean negative log-likelihood in nats per character.
@@ -54,7 +65,7 @@ class Config:
     vocab_size: int = 0  # from the text
     block_size: int = 512  # context length, in characters
     n_layer: int = 4
-    n_head: int = 2
+    n_head: int = 2  # Try: --n-head 4
     n_embd: int = 128  # channels of a character's vector
     dropout: float = 0.0  # probability
     batch_size: int = 4  # windows, in each process
@@ -137,7 +148,7 @@ def windows(tokens, starts, block_size):
 
 def norm(x):
     """(1) Layer norm without weights: every vector gets mean 0 and variance 1."""
-    return F.layer_norm(x, (x.size(-1),))
+    return F.layer_norm(x, (x.size(-1),))  # Try: F.rms_norm
 
 
 def rotate(x, start=0):
@@ -227,7 +238,7 @@ class MultiHeadAttention(nn.Module):
         start = 0 if cache is None else cache.length - x.size(1)
         q = self.split_heads(self.query(x))  # (B, H, T, D)
         k = self.split_heads(self.key(x))
-        v = self.split_heads(self.value(x))
+        v = self.split_heads(self.value(x))  # Try: value embeddings
         q = rotate(norm(q), start)  # (3) QK-norm
         k = rotate(norm(k), start)
         if cache is not None:
@@ -246,7 +257,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x):
         h = self.up(x)
-        return self.down(F.relu(h) * h)  # (4) squared ReLU
+        return self.down(F.relu(h) * h)  # (4) squared ReLU. Try: SwiGLU (Shazeer 2020)
 
 
 class Block(nn.Module):
@@ -302,6 +313,7 @@ class GPT(nn.Module):
         x = self.token_embedding(text)
         for distance, table in enumerate(self.previous, start=1):
             x = x + F.pad(table(text), (0, 0, distance, 0))[:, : text.size(1)]
+        # Try: tables for the last 2, 3 and 4 characters, hashed to 2^14 rows (Cheng et al. 2026, "Engram").
         return x
 
     def forward(self, idx, cache=None):
@@ -314,8 +326,8 @@ class GPT(nn.Module):
         text = idx if cache is None else cache.extend_text(idx)
         x = self.embed(text[:, -(T + self.PREVIOUS) :])[:, -T:]  # (B, T, C)
         for block in self.blocks:
-            x = block(x, cache)
-        return self.head(norm(x)).float()  # (B, T, V)
+            x = block(x, cache)  # Try: embedded = x before the loop, x = block(x + embedded, cache)
+        return self.head(norm(x)).float()  # (B, T, V). Try: 15 * torch.tanh(logits / 15)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -379,7 +391,7 @@ def make_optimizers(model):
         else:
             others.append(p)
     adam = torch.optim.Adam(others, lr=0.0, betas=(0.9, 0.95), fused=True)
-    muon = Muon(blocks, lr=0.0)
+    muon = Muon(blocks, lr=0.0)  # Try: weight_decay=0.1
     return [adam, muon]
 
 
