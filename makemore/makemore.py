@@ -1161,6 +1161,7 @@ def draw_losses(runs, path):
                     va="center", textcoords=ax.get_yaxis_transform(), parse_math=False, arrowprops=line)
     ax.set(xlabel="seconds of training", ylabel="validation loss (nats per character)", xscale="log",
            ylim=(low, high))
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.grid(alpha=0.3, which="both")
     save_figure(ax.figure, path)
 
@@ -1257,7 +1258,8 @@ class Diagnosis:
         self.look("at the beginning", model)
 
     def look(self, when, model):
-        """Run a batch through a copy; print and draw outputs and gradients of every tanh layer."""
+        """Run a batch through a copy; print and draw, for every tanh layer, its output and the derivative of
+        the loss with respect to its input: what passes back through it."""
         twin = copy.deepcopy(model).train()
         outputs = []
         for module in twin.modules():
@@ -1269,6 +1271,7 @@ class Diagnosis:
             raise UserError(f"--diagnose looks at nn.Tanh layers; {type(twin).__name__} has none")
         gradients = torch.autograd.grad(loss, outputs)
         for number, (output, gradient) in enumerate(zip(outputs, gradients), 1):
+            gradient = gradient * (1 - output.detach() ** 2)
             saturated = output.flatten(0, -2).abs() > 0.97  # (N, channels)
             print(f"{when}: layer {number}, {100 * saturated.float().mean():.2f} % saturated, "
                   f"{saturated.all(dim=0).sum()} dead units; gradients: std {gradient.std():.1e}")
@@ -1305,14 +1308,15 @@ class Diagnosis:
         ax.axhline(-3, color="black", linestyle="--", label="a good value is about -3")
         ax.set(xlabel="step", ylabel="log10(std of update / std of weight)")
         for title, ax in self.axes.items():
-            ax.set_title(title.replace("a bad start", "a bad start: weights 5 times as large"))
+            ax.set_title(title.replace("a bad start", "a bad start (weights x 5)"))
             ax.legend(fontsize=8, loc="upper right")
             if title.startswith("activations"):
-                ax.set(xlim=(-1, 1), ylim=(0, None), xlabel="output of tanh", ylabel="density")
+                ax.set(xlim=(-1, 1), ylim=(0, None), xticks=(-1, -0.5, 0, 0.5, 1), xlabel="output of tanh",
+                       ylabel="density")
                 ax.axvspan(-1, -0.97, color="red", alpha=0.2)  # saturated
                 ax.axvspan(0.97, 1, color="red", alpha=0.2)
             elif title.startswith("gradients"):
-                ax.set(yscale="log", xlabel="d loss / d output of tanh", ylabel="density")
+                ax.set(yscale="log", xlabel="d loss / d input of tanh", ylabel="density")
                 ax.ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
                 ax.locator_params(axis="x", nbins=5)
         self.figure.tight_layout()
