@@ -3,4 +3,4 @@ import sys
 
 from makemore.makemore import main
 
-sys.exit(main())
+sys.exit(main(sys.argv[1:]))

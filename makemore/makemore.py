@@ -1,4 +1,4 @@
-"""makemore: a file of words in, more words like them out.
+"""makemore: words in, more words like them out.
 
     python makemore.py -i names.txt                      train the default model, a Transformer; sample names
     python makemore.py --type mlp -o out/mlp             another model, another folder
@@ -26,6 +26,8 @@ Contents: configuration, data, models, optimizers, training, sampling, pictures;
 is always the mean negative log-likelihood in nats per character; the end of a word counts as a character.
 """
 import argparse
+import builtins
+import codecs
 import contextlib
 import copy
 import dataclasses
@@ -34,7 +36,9 @@ import hashlib
 import io
 import itertools
 import math
+import operator
 import os
+import shlex
 import signal
 import sys
 import time
@@ -43,97 +47,70 @@ import warnings
 import zipfile
 from pathlib import Path
 
+if __name__ == "__main__":  # importing torch takes seconds: let Ctrl-C end it without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 # ------------------------------------------------------------------------------------------------------------
-# Configuration
-
-
-def number(low, high, text, **default):
-    """A field of Config: a number, its lowest and highest value, and the text for --help."""
-    return dataclasses.field(metadata={"number": (low, high, text)}, **default)
+# Configuration and defaults
 
 
 @dataclasses.dataclass
 class Config:
-    """All settings of a run. `configure` builds it from the defaults of a type."""
+    """All settings of a run. `configure` makes one from the defaults of a type.
+
+    None means that the type does not use the setting. `SETTINGS`, in the machinery, has the limits.
+    """
 
     type: str
-    max_steps: int = number(1, 10**9, "total number of steps, also after --resume; -1: no end")
-    batch_size: int | None = number(1, 10**6, "words in a batch")
-    learning_rate: float | None = number(0, 1e9, "the peak of the learning rate")
-    weight_decay: float | None = number(0, 1e9, "a step shrinks matrices by this times the learning rate")
-    block_size: int | None = number(1, 10**6, "context length, in letters")
-    n_layer: int | None = number(1, 1000, "number of layers")
-    n_head: int | None = number(1, 1000, "number of attention heads")
-    n_embd: int | None = number(1, 10**5, "channels of a letter's vector")
-    n_embd2: int | None = number(1, 10**5, "channels of a hidden layer or a state")
-    dropout: float | None = number(0, 0.99, "share of a layer's outputs set to 0 in training")
-    seed: int = number(0, 2**32 - 1, "default: 3407; with --sample-only: a new one every time", default=3407)
+    max_steps: int  # -1: no end
+    max_length: int = 256  # characters; longer words are left out
+    batch_size: int | None = None  # words
+    learning_rate: float | None = None  # the peak
+    weight_decay: float | None = None
+    block_size: int | None = None  # context length, in letters; 0: the longest word and its end
+    n_layer: int | None = None
+    n_head: int | None = None
+    n_embd: int | None = None  # channels of a letter's vector
+    n_embd2: int | None = None  # channels of a hidden layer or a state
+    dropout: float | None = None  # probability
+    seed: int = 3407
     vocab_size: int = 0  # from the data
 
     @property
-    def end(self):  # the step at which the run ends
+    def end(self):
+        """The step at which the run ends."""
         return math.inf if self.max_steps == -1 else self.max_steps
 
 
-DEFAULTS = {  # None: the type does not use it. block 0: as long as the longest word and its end.
-    #              steps batch    rate  decay  block  layers  heads  embd embd2  dropout
-    "ngram":       (   1, None,   None,  None,     3,   None,  None, None, None, None),
-    "bigram":      (3000,  128,   1e-2,  1e-2,  None,   None,  None, None, None, None),
-    "mlp":         (8000,  128,   1e-2,  1e-2,     3,   None,  None,   10,  200, None),
-    "batchnorm":   (3000,  128,   3e-3,  1e-2,     8,      3,  None,   16,  128, None),
-    "ninja":       (3000,  128,   3e-3,  1e-2,     8,      3,  None,   16,  128, None),
-    "wavenet":     (5000,  128,   1e-2,  1e-2,     8,   None,  None,   24,  128,  0.1),
-    "bow":         (6000,  128,   1e-2,  1e-2,     0,   None,  None,   64,   64, None),
-    "rnn":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.1),
-    "gru":         (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  128,  0.2),
-    "lstm":        (6000,  128,   5e-3,  1e-2,  None,   None,  None,   64,  192,  0.3),
-    "transformer": (2500,  128,   5e-3,  1e-1,     0,      4,     4,   64, None,  0.1),
+DEFAULTS = {
+    "ngram": Config("ngram", max_steps=1, block_size=3),
+    "bigram": Config("bigram", max_steps=3000, batch_size=128, learning_rate=0.01, weight_decay=0.01),
+    "mlp": Config("mlp", max_steps=8000, batch_size=128, learning_rate=0.01, weight_decay=0.01,
+                  block_size=3, n_embd=10, n_embd2=200),
+    "batchnorm": Config("batchnorm", max_steps=3000, batch_size=128, learning_rate=0.003, weight_decay=0.01,
+                        block_size=8, n_layer=3, n_embd=16, n_embd2=128),
+    "ninja": Config("ninja", max_steps=3000, batch_size=128, learning_rate=0.003, weight_decay=0.01,
+                    block_size=8, n_layer=3, n_embd=16, n_embd2=128),
+    "wavenet": Config("wavenet", max_steps=5000, batch_size=128, learning_rate=0.01, weight_decay=0.01,
+                      block_size=8, n_embd=24, n_embd2=128, dropout=0.1),
+    "bow": Config("bow", max_steps=6000, batch_size=128, learning_rate=0.01, weight_decay=0.01,
+                  block_size=0, n_embd=64, n_embd2=64),
+    "rnn": Config("rnn", max_steps=6000, batch_size=128, learning_rate=0.005, weight_decay=0.01,
+                  n_embd=64, n_embd2=128, dropout=0.1),
+    "gru": Config("gru", max_steps=6000, batch_size=128, learning_rate=0.005, weight_decay=0.01,
+                  n_embd=64, n_embd2=128, dropout=0.2),
+    "lstm": Config("lstm", max_steps=6000, batch_size=128, learning_rate=0.005, weight_decay=0.01,
+                   n_embd=64, n_embd2=192, dropout=0.3),
+    "transformer": Config("transformer", max_steps=2500, batch_size=128, learning_rate=0.005,
+                          weight_decay=0.1, block_size=0, n_layer=4, n_head=4, n_embd=64, dropout=0.1),
 }
-SAMPLING = {
-    "num_samples": (1, 10**6, "how many words (default: 20)"),
-    "temperature": (0, 1e9, "0: always the most likely letter; 1: as learned (default)"),
-    "top_k": (1, 10**6, "draw from the N most likely letters only (default: all)"),
-}
-SETTINGS = {field.name: field.metadata["number"] for field in dataclasses.fields(Config) if field.metadata}
-MAX_LENGTH = 64  # characters; longer words are left out, and a sample is cut this far after its prompt
 DEFAULT_WORDS = "names.txt"
 DEFAULT_OUT = "out/makemore"
-FILES = "model.pt", "log.csv", "loss.png", "losses.png", "pairs.png", "letters.png", "diagnose.png"
-FORMAT = "makemore 4"  # of model.pt
-CONTENT = "chars", "source", "digest", "threads", "progress", "model", "optimizers"
-VERSION = "1.0.0"
-
-
-class UserError(Exception):
-    """An error that the command line prints as one sentence. `status`: 2, a wrong command; 1, all else."""
-
-    def __init__(self, message, status=2):
-        super().__init__(message)
-        self.status = status
-
-
-def flag(name):
-    return f"--{name.replace('_', '-')}"
-
-
-def check_limits(values):
-    """`values`: {name: number}. Raises UserError if one is not between its lowest and highest value."""
-    for name, (low, high, _) in (SETTINGS | SAMPLING).items():
-        value = values.get(name)
-        if value is not None and not low <= value <= high and (name, value) != ("max_steps", -1):
-            raise UserError(f"{flag(name)} must be from {low} to {high}, not {value}")
-
-
-def check_same(values, config):
-    """Raises UserError if a flag contradicts the settings of an earlier run. (None: not used by the type.)"""
-    for name, value in values.items():
-        if (known := getattr(config, name)) not in (None, value):
-            raise UserError(f"{flag(name)} {value} contradicts the run in the folder, which has {known}")
 
 
 def configure(type="transformer", like=None, **values):
@@ -144,87 +121,46 @@ def configure(type="transformer", like=None, **values):
     """
     if type not in MODELS:
         raise UserError(f"no model is called {type!r}; there are {', '.join(MODELS)}")
-    if (like or type) not in DEFAULTS:
-        raise UserError(f'{like or type!r} has no defaults; name a type: configure("{type}", like="mlp")')
-    check_limits(values)
-    config = Config(type, *DEFAULTS[like or type])
-    unused = {name for name, value in vars(config).items() if value is None}
-    unused |= {"max_steps"} if type == "ngram" else set()  # it counts in one step
-    config = dataclasses.replace(config, **{name: values[name] for name in values.keys() - unused})
-    n = config.block_size
-    if config.n_head and config.n_embd % config.n_head:
-        raise UserError(f"--n-embd {config.n_embd} does not divide into {config.n_head} heads")
-    if type == "wavenet" and (n < 2 or n & (n - 1)):
-        raise UserError(f"--block-size must be a power of two for wavenet (2, 4, 8, 16, ...), not {n}")
-    return config
-
-
-def pick_device(name):
-    """`auto` means a CUDA GPU if there is one, or else the CPU. Apple's GPU is used only if asked for.
-
-    Raises UserError if the device cannot be used.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        (torch.zeros(1, device=name) + 1).cpu()  # a trial
-        return torch.device(name)
-    except (RuntimeError, AssertionError):
-        raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
+    if like is None:
+        like = type
+    if like not in DEFAULTS:
+        raise UserError(f'{like!r} has no defaults; name a type that has: configure("{type}", like="mlp")')
+    config = dataclasses.replace(DEFAULTS[like], type=type)
+    for name, value in values.items():
+        if name not in SETTINGS:
+            raise TypeError(f"configure() has no setting {name!r}; there are {', '.join(SETTINGS)}")
+        value = check_number(name, value)
+        is_used = getattr(config, name) is not None
+        if type == "ngram" and name == "max_steps":  # it counts in one step
+            is_used = False
+        if is_used:
+            setattr(config, name, value)
+    return check_config(config)
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Data
 
-HERE = Path(__file__).resolve().parent
-
-
-def find_file(name):
-    """The path of a file. A bare name may be in the working directory, beside this script or in data/."""
-    places = [Path.cwd(), HERE, HERE.parent / "data"] if Path(name).name == str(name) else [Path()]
-    for path in (place / name for place in places):
-        if path.exists():
-            return path
-    raise UserError(f"{name}: no such file; looked in {', '.join(map(str, places))}")
-
-
-def read_file(name):
-    """The text of a UTF-8 file, a newline at every line end. Raises UserError if the file is not text."""
-    try:
-        text = find_file(name).read_text("utf-8").removeprefix("\ufeff")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {name}: {error}") from None
-    if "\0" in text or not text.strip():
-        raise UserError(f"{name} is {'a binary file' if text.strip() else 'empty or blank'}")
-    return text
-
-
-def write_file(path, content):
-    """Replace a file: if the program is killed, the old file or the new one is there, never half of one."""
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror}", status=1) from None
-
 
 def read_words(name):
     """The words of a file, one per line, without the white space around them and without empty lines."""
-    return [word for line in read_file(name).split("\n") if (word := line.strip())]
+    words = [line.strip() for line in read_file(name).split("\n")]
+    return [word for word in words if word]
 
 
-def clean(words):
-    """The words without duplicates, so that no word is in two splits, and without those that are too long."""
-    unique = list(dict.fromkeys(word for word in words if len(word) <= MAX_LENGTH and "\n" not in word))
-    if len(unique) < 10:
-        raise UserError(f"only {len(unique)} different words of up to {MAX_LENGTH} characters; 10 are needed")
-    return unique
+def clean(words, max_length, verbose=False):
+    """The words without duplicates, so that no word is in two splits, and without those that are too long.
 
-
-def digest(words):
-    return hashlib.sha256("\n".join(words).encode()).hexdigest()
+    `verbose` prints what was left out. Raises UserError if fewer than ten words remain.
+    """
+    words = check_words(words)
+    kept = list(dict.fromkeys(word for word in words if len(word) <= max_length))
+    too_long = sum(len(word) > max_length for word in words)
+    if len(kept) < 10:
+        raise UserError(too_few_words(words, kept, too_long, max_length))
+    if verbose:
+        print_left_out(words, kept, too_long, max_length)
+    return kept
 
 
 class Vocab:
@@ -240,19 +176,24 @@ class Vocab:
         return len(self.chars)
 
     def encode(self, text):
-        """The tokens of a text, an array. Raises UserError if it has characters that the vocab lacks."""
-        if unknown := sorted(set(text) - set(self.chars)):
-            raise UserError(f"the model never saw {' '.join(map(repr, unknown))}; it knows {self}")
-        table = np.zeros(sys.maxunicode + 1, np.min_scalar_type(len(self)))  # code point -> token
-        table[[ord(char) for char in self.chars]] = np.arange(len(self))
-        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-        return np.concatenate([table[part] for part in np.array_split(codes, 1 + len(codes) // 2**22)])
+        """The tokens of a text, an array. Raises UserError for characters that are not in the vocabulary."""
+        unknown = sorted(set(text) - set(self.chars))
+        if unknown:
+            unknown = " ".join(map(repr, unknown))
+            raise UserError(f"not in the vocabulary: {unknown}; the vocabulary is {self}")
+        code_points = [ord(char) for char in self.chars]
+        # A table from code point to token, so that NumPy translates a text of millions of characters at once.
+        table = np.zeros(max(code_points) + 1, np.uint8 if len(self) <= 256 else np.int32)
+        table[code_points] = np.arange(len(self))
+        return table[np.frombuffer(text.encode("utf-32-le"), np.uint32)]
 
     def decode(self, tokens):
         return "".join(self.chars[i] for i in tokens)
 
     def __str__(self):
-        return repr(self.chars.removeprefix("\n")[:100])[1:-1]
+        """The first hundred characters, for messages; a question mark for each that cannot be printed."""
+        shown = self.chars.removeprefix("\n")[:100]
+        return "".join(char if char.isprintable() else "?" for char in shown)
 
 
 class Words:
@@ -262,10 +203,12 @@ class Words:
     """
 
     def __init__(self, words, vocab, device="cpu"):
-        self.words, self.vocab = words, vocab
-        tokens = torch.from_numpy(vocab.encode("\n".join(["", *words, ""])).astype(np.int64)).to(device)
+        self.words = words
+        self.vocab = vocab
+        tokens = torch.from_numpy(vocab.encode("\n".join(["", *words, ""]))).to(device)
         boundaries = (tokens == 0).nonzero()[:, 0]
-        self.starts, self.lengths = boundaries[:-1], boundaries.diff()  # length: letters and the end
+        self.starts = boundaries[:-1]
+        self.lengths = boundaries.diff()  # of each word: its letters and its end
         self.tokens = F.pad(tokens, (0, int(self.lengths.max())))  # so that no batch reads past the end
 
     def __len__(self):
@@ -276,8 +219,10 @@ class Words:
         lengths = self.lengths[index, None]  # (B, 1)
         t = torch.arange(int(lengths.max()), device=lengths.device)  # (T,)
         position = self.starts[index, None] + t  # (B, T)
-        inside = t < lengths
-        return self.tokens[position].where(inside, 0), self.tokens[position + 1].where(inside, -1)
+        inside = t < lengths  # (B, T)
+        x = self.tokens[position].long().where(inside, 0)
+        y = self.tokens[position + 1].long().where(inside, -1)
+        return x, y
 
     def training_batch(self, step, batch_size, seed, by_length=True):
         """The batch of a step. Every epoch has its own order, which seed and epoch decide.
@@ -290,35 +235,54 @@ class Words:
         epoch, i = divmod(step, len(self) // batch_size)
         return self.batch(epoch_batches(self, epoch, batch_size, seed, by_length)[i])
 
+    def batches_by_length(self, positions, limit=None):
+        """The indices of all words, or of the first `limit`, shortest words first, in batches.
 
-@functools.lru_cache(maxsize=1)
+        A batch has at most 1,000 words, and at most so many positions if it has more than one word.
+        """
+        for group in self.lengths[:limit].argsort(stable=True).split(1000):
+            longest = int(self.lengths[group[-1]])
+            yield from group.split(max(1, positions // longest))
+
+
+@functools.lru_cache(maxsize=1)  # all batches of an epoch are made at once
 def epoch_batches(data, epoch, batch_size, seed, by_length):
     """The words of every batch of an epoch: indices, (number of batches, batch_size)."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order = torch.randperm(len(data), generator=generator)[: len(data) // batch_size * batch_size]
+    number = len(data) // batch_size
+    order = torch.randperm(len(data), generator=generator)[: number * batch_size]
     if by_length:
-        lengths, groups = data.lengths.cpu(), order.split(40 * batch_size)
+        lengths = data.lengths.cpu()
+        groups = order.split(40 * batch_size)
         order = torch.cat([group[lengths[group].argsort(stable=True)] for group in groups])
-    return order.view(-1, batch_size)[torch.randperm(len(order) // batch_size, generator=generator)]
+    batches = order.view(number, batch_size)
+    return batches[torch.randperm(number, generator=generator)]
 
 
 def split(words):
-    """80 % of the words for training, 10 % for validation, 10 % for the test; the same with every --seed."""
+    """80 % of the words for training, 10 % for validation, 10 % for the test; the same with every --seed.
+
+    Of more than a million words, 100,000 are enough to validate and 100,000 to test.
+    """
     order = torch.randperm(len(words), generator=torch.Generator().manual_seed(1337)).tolist()
-    tenth = max(1, len(words) // 10)
+    tenth = min(max(1, len(words) // 10), 100_000)
     parts = {"training": order[2 * tenth :], "validation": order[tenth : 2 * tenth], "test": order[:tenth]}
     return {name: [words[i] for i in part] for name, part in parts.items()}
 
 
 def fit_to_data(config, words, vocab):
     """The config with vocab_size and block_size filled in. Raises UserError if the words do not fit."""
+    V = len(vocab)
     longest = max(map(len, words)) + 1  # with its end
-    n, V = longest if config.block_size == 0 else config.block_size, len(vocab)
-    if config.type in ("transformer", "bow") and n < longest:
-        raise UserError(f"--block-size {n} is too short: the longest word and its end need {longest}")
-    if config.type == "ngram" and V ** (n + 1) >= 2**63:
-        raise UserError(f"--block-size {n} is too long: with {V} letters, group numbers exceed 2^63")
-    return dataclasses.replace(config, vocab_size=V, block_size=n)
+    block_size = config.block_size
+    if block_size == 0:
+        block_size = longest
+    if config.type in ("transformer", "bow") and block_size < longest:
+        raise UserError(f"--block-size {block_size} is too short: "
+                        f"the longest word and its end need {longest}")
+    if config.type == "ngram" and V ** (block_size + 1) >= 2**63:
+        raise UserError(f"--block-size {block_size} is too long: with {V} letters, group numbers exceed 2^63")
+    return dataclasses.replace(config, vocab_size=V, block_size=block_size)
 
 
 def is_real(x):
@@ -331,8 +295,7 @@ def contexts(x, n):
     return F.pad(x, (n - 1, 0)).unfold(1, n, 1)
 
 
-# ------------------------------------------------------------------------------------------------------------
-# The models. Each is built from a Config and maps tokens x (B, T) to logits (B, T, V): the row at position t
+# Models. Each is built from a Config and maps tokens x (B, T) to logits (B, T, V): the row at position t
 # scores the token after x[:, t] and, in evaluation, depends on nothing to the right of t. `context` says how
 # many tokens the model looks back. Nothing else is needed: a class of your own goes into MODELS, and it can
 # borrow the defaults of another type, `configure("mine", like="mlp")`.
@@ -355,7 +318,8 @@ class NGram(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.context, self.vocab_size = config.block_size, config.vocab_size
+        self.context = config.block_size
+        self.vocab_size = config.vocab_size
         self.register_buffer("groups", torch.zeros(1, dtype=torch.int64))
         self.register_buffer("counts", torch.zeros(1, dtype=torch.int64))
         self.register_buffer("alpha", torch.tensor(1.0))
@@ -366,14 +330,19 @@ class NGram(nn.Module):
         return (contexts(x, self.context) * powers).sum(2)
 
     def fit(self, x, y):
-        """Count all groups of all words at once; x and y are from `Words.batch`."""
-        self.groups, self.counts = torch.unique((self.first_number(x) + y)[y >= 0], return_counts=True)
+        """Count all groups of some words and add them to the counts; x and y are from `Words.batch`."""
+        numbers = self.first_number(x) + y  # (B, T)
+        groups, counts = torch.unique(numbers[y >= 0], return_counts=True)
+        # Merge them with the groups that have been counted before.
+        self.groups, place = torch.unique(torch.cat([self.groups, groups]), return_inverse=True)
+        self.counts = torch.zeros_like(self.groups).index_add(0, place, torch.cat([self.counts, counts]))
 
     def forward(self, x):
         letters = torch.arange(self.vocab_size, device=x.device)
         numbers = self.first_number(x)[..., None] + letters  # (B, T, V)
         index = torch.searchsorted(self.groups, numbers).clamp(max=len(self.groups) - 1)
-        counts = self.counts[index].where(self.groups[index] == numbers, 0) + self.alpha
+        found = self.groups[index] == numbers
+        counts = self.counts[index].where(found, 0) + self.alpha
         return (counts / counts.sum(2, keepdim=True)).log()
 
     def load_state_dict(self, state):
@@ -491,8 +460,9 @@ class BatchNormMLP(nn.Module):
         for linear, norm, tanh in zip(self.linears, self.norms, self.tanhs):
             h = tanh(norm(linear(h)))  # (N, n_embd2)  Try: tanh(linear(h)): -0.027, as it is faster.
         logits = self.head(h)  # (N, V)
-        # Back to one row per word; the loss ignores padding, so any number will do there.
-        return logits.new_zeros(*x.shape, logits.shape[1]).index_put((real,), logits)  # (B, T, V)
+        out = logits.new_zeros(*x.shape, logits.shape[1])  # (B, T, V)
+        out[real] = logits  # back to one row per word; the loss ignores the zeros at the padding
+        return out
 
 
 class Ninja(BatchNormMLP):
@@ -505,12 +475,15 @@ class Ninja(BatchNormMLP):
     def forward_backward(self, x, y):
         """The loss of a batch; sets every parameter's `.grad`. `dx` stands for d loss / dx."""
         real = y >= 0
-        letters, target = contexts(x, self.context)[real], y[real]  # (N, n), (N,)
-        h, layers = self.embed(letters).flatten(1), []
+        letters = contexts(x, self.context)[real]  # (N, n)
+        target = y[real]  # (N,)
+        h = self.embed(letters).flatten(1)  # (N, n * n_embd)
+        layers = []  # what backward needs of each
         for linear, norm in zip(self.linears, self.norms):
-            n, scale = norm.normalize(linear(h))  # (N, n_embd2), (n_embd2,)
-            out = torch.tanh(n * norm.gain + norm.bias)
-            layers.append((linear, norm, h, n, scale, out))
+            z = linear(h)  # (N, n_embd2)
+            normed, scale = norm.normalize(z)  # (N, n_embd2), (n_embd2,)
+            out = torch.tanh(normed * norm.gain + norm.bias)
+            layers.append((linear, norm, h, normed, scale, out))
             h = out
         log_probs = self.head(h).log_softmax(1)  # (N, V)
         loss = -log_probs.gather(1, target[:, None]).mean()
@@ -521,14 +494,15 @@ class Ninja(BatchNormMLP):
         self.head.weight.grad = dlogits.T @ h
         self.head.bias.grad = dlogits.sum(0)
         dh = dlogits @ self.head.weight
-        for linear, norm, h, n, scale, out in reversed(layers):
+        for linear, norm, h, normed, scale, out in reversed(layers):
             # Tanh: 1 - tanh^2.
-            dnorm = dh * (1 - out**2)
-            norm.gain.grad = (dnorm * n).sum(0)
-            norm.bias.grad = dnorm.sum(0)
+            dtanh = dh * (1 - out**2)
+            # Gain and bias.
+            norm.gain.grad = (dtanh * normed).sum(0)
+            norm.bias.grad = dtanh.sum(0)
             # Batch norm: every row changes the mean and the variance, and through them all other rows.
-            dn = dnorm * norm.gain
-            dz = scale * (dn - dn.mean(0) - n * (dn * n).mean(0))
+            dnormed = dtanh * norm.gain
+            dz = scale * (dnormed - dnormed.mean(0) - normed * (dnormed * normed).mean(0))
             linear.weight.grad = dz.T @ h
             dh = dz @ linear.weight
         # Embedding: a letter that occurs several times gets the sum of its derivatives.
@@ -570,9 +544,14 @@ class WaveNet(nn.Module):
     def forward(self, x):
         real = is_real(x)
         h = self.embed(F.pad(x, (self.context - 1, 0)))  # (B, T + n - 1, n_embd)
-        for k, (linear, norm, tanh) in enumerate(zip(self.linears, self.norms, self.tanhs)):
-            h = linear(torch.cat([h[:, : -(2**k)], h[:, 2**k :]], dim=2))  # (B, shorter by 2^k, n_embd2)
-            h = self.drop(tanh(norm(h, F.pad(real, (h.shape[1] - x.shape[1], 0), value=True))))
+        distance = 1  # between the two nodes that are joined: 1, 2, 4, ...
+        for linear, norm, tanh in zip(self.linears, self.norms, self.tanhs):
+            left = h[:, :-distance]
+            right = h[:, distance:]
+            h = linear(torch.cat([left, right], dim=2))  # (B, shorter by the distance, n_embd2)
+            front = h.shape[1] - x.shape[1]  # start tokens, which count as real
+            h = self.drop(tanh(norm(h, F.pad(real, (front, 0), value=True))))
+            distance *= 2
         return self.head(h)  # (B, T, V)
 
 
@@ -608,7 +587,6 @@ class RNN(nn.Module):
 
     context = 10**9  # no limit
     gates = 1  # W and U have this many times `size` rows
-    states = 1  # vectors carried along
 
     def __init__(self, config):
         super().__init__()
@@ -619,16 +597,21 @@ class RNN(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.head = nn.Linear(self.size, config.vocab_size)
 
+    def first_state(self, zeros):
+        return zeros
+
     def cell(self, inputs, h):
-        return (torch.tanh(inputs + self.from_state(h)),)  # Try: torch.relu: -0.028.
+        """The output of a time step, (B, size), and the state for the next one: here the same."""
+        h = torch.tanh(inputs + self.from_state(h))  # Try: torch.relu: -0.028.
+        return h, h
 
     def forward(self, x):
         inputs = self.from_input(self.drop(self.embed(x.T)))  # (T, B, gates * size)
-        state = (inputs.new_zeros(len(x), self.size),) * self.states
+        state = self.first_state(inputs.new_zeros(len(x), self.size))
         outputs = []
         for step in inputs:
-            state = self.cell(step, *state)
-            outputs.append(state[0])  # (B, size)
+            output, state = self.cell(step, state)
+            outputs.append(output)
         return self.head(self.drop(torch.stack(outputs, dim=1)))  # (B, T, V)
 
 
@@ -647,7 +630,8 @@ class GRU(RNN):
         r = torch.sigmoid(reset_x + reset_h)
         z = torch.sigmoid(keep_x + keep_h)
         n = torch.tanh(new_x + r * new_h)  # Try: new_h without r *: +0.007.
-        return (n + z * (h - n),)
+        h = n + z * (h - n)
+        return h, h
 
 
 class LSTM(RNN):
@@ -657,23 +641,28 @@ class LSTM(RNN):
     """
 
     gates = 4
-    states = 2
 
-    def cell(self, inputs, h, c):
+    def first_state(self, zeros):
+        return zeros, zeros
+
+    def cell(self, inputs, state):
+        h, c = state
         i, f, g, o = (inputs + self.from_state(h)).chunk(4, dim=1)
         # Try: c + ..., never forget: +0.030.
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(c), c
+        h = torch.sigmoid(o) * torch.tanh(c)
+        return h, (h, c)
 
 
 def attention(q, k, v):
     """Every position takes a weighted mean of v at itself and to its left; q, k, v (B, heads, T, head size).
 
     Vaswani et al. 2017, "Attention Is All You Need". The model calls PyTorch's fused
-    `F.scaled_dot_product_attention(q, k, v, is_causal=True)`, which computes the same as these three lines.
+    `F.scaled_dot_product_attention(q, k, v, is_causal=True)`, which computes the same as these lines.
     """
     scores = q @ k.mT / math.sqrt(q.shape[-1])  # (B, heads, T, T)
-    scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -math.inf)  # no look ahead
+    ahead = torch.ones_like(scores, dtype=torch.bool).triu(1)  # above the diagonal: positions to the right
+    scores = scores.masked_fill(ahead, -math.inf)
     return scores.softmax(dim=-1) @ v
 
 
@@ -694,10 +683,15 @@ class Block(nn.Module):
 
     def forward(self, x):
         B, T, C = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(self.norm1(x)).chunk(3, dim=2)  # (B, T, C) each
+        q = q.view(B, T, self.n_head, -1).transpose(1, 2)  # (B, heads, T, head size)
+        k = k.view(B, T, self.n_head, -1).transpose(1, 2)
+        v = v.view(B, T, self.n_head, -1).transpose(1, 2)
         heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # = attention(q, k, v)
-        x = x + self.drop(self.proj(heads.transpose(1, 2).reshape(B, T, C)))
-        return x + self.drop(self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh")))
+        heads = heads.transpose(1, 2).reshape(B, T, C)  # side by side again
+        x = x + self.drop(self.proj(heads))
+        h = F.gelu(self.up(self.norm2(x)), approximate="tanh")  # (B, T, 4 * C)
+        return x + self.drop(self.down(h))
 
 
 class Transformer(nn.Module):
@@ -733,6 +727,7 @@ MODELS = {
 }
 
 
+
 # ------------------------------------------------------------------------------------------------------------
 # Optimizers and the learning rate
 
@@ -753,9 +748,12 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             shapes = {}  # matrices of one shape are made orthogonal together
             for p in group["params"]:
-                momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                if "momentum" not in self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+                momentum = self.state[p]["momentum"]
                 momentum.lerp_(p.grad, 0.05)
-                shapes.setdefault(p.shape, []).append((p, p.grad.lerp(momentum, 0.95)))  # Nesterov
+                update = p.grad.lerp(momentum, 0.95)  # Nesterov
+                shapes.setdefault(p.shape, []).append((p, update))
             for shape, pairs in shapes.items():
                 updates = orthogonalize(torch.stack([update for _, update in pairs]))
                 for (p, _), update in zip(pairs, updates):
@@ -782,22 +780,30 @@ def orthogonalize(matrices):
 def make_optimizers(model, config):
     """AdamW (Loshchilov & Hutter 2019), but Muon for the matrices inside a transformer's blocks.
 
-    Weight decay applies to matrices, embeddings among them, but not to gains and biases.
+    Weight decay applies to matrices, embeddings among them, but not to gains and biases. The rates are 0 here
+    because the loop sets them at every step.
     """
-    matrices = [(name, p) for name, p in model.named_parameters() if p.dim() == 2]
-    blocks = [p for name, p in matrices if name.startswith("blocks.")]
-    others = [p for name, p in matrices if not name.startswith("blocks.")]
-    vectors = [p for p in model.parameters() if p.dim() != 2]
+    blocks, matrices, vectors = [], [], []
+    for name, p in model.named_parameters():
+        if p.dim() != 2:
+            vectors.append(p)
+        elif name.startswith("blocks."):
+            blocks.append(p)
+        else:
+            matrices.append(p)
     decay = config.weight_decay
-    groups = [{"params": others, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
-    return [torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), fused=True),  # the loop sets the rate
-            Muon([{"params": blocks}], lr=0.0, weight_decay=decay)]
+    groups = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimizers = [torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), fused=True)]
+    if blocks:
+        optimizers.append(Muon(blocks, lr=0.0, weight_decay=decay))
+    return optimizers
 
 
 def schedule(step, config):
-    """The share of the peak learning rate: linear warmup, then linear decay to 1 % (none without an end)."""
-    rise = (step + 1) / min(100, config.end / 10)
-    return min(1, rise, max(0.01, 1 - step / config.end))
+    """Learning-rate multiplier: linear warmup, then linear decay to 1 %; no decay without a last step."""
+    warmup = (step + 1) / min(100, config.end / 10)
+    decay = max(0.01, 1 - step / config.end)
+    return min(1, warmup, decay)
 
 
 def set_learning_rate(optimizers, step, config):
@@ -821,35 +827,52 @@ def device_of(model):
 
 
 @torch.no_grad()
-def evaluate(model, data):
+def evaluate(model, data, limit=None, progress=None):
     """(loss, standard error): the mean over all characters of `data`, in evaluation mode.
 
     Words are independent of one another, letters of a word are not. So the loss is treated as a ratio, the
-    sum of the words' losses over the sum of their lengths, with the standard error of a ratio (Cochran 1977).
+    sum of the words' losses over the sum of their lengths, with the standard error of a ratio (Cochran 1977);
+    nan for a single word. `limit`: only the first so many words. `progress` shows a line during long ones.
     """
     was_training = model.training
     model.eval()
-    sums, order = [], data.lengths.argsort(stable=True)
-    at_once = 20_000_000 // (len(data.vocab) * int(data.lengths.max()))  # words; keeps the logits small
-    for index in order.split(min(1000, max(1, at_once))):
+    sums, lengths = [], []  # of each word: the sum of its losses, its length
+    done, total = 0, min(len(data), limit or len(data))
+    for index in data.batches_by_length(20_000_000 // len(data.vocab), limit):  # keeps the logits small
         x, y = data.batch(index)
         sums.append(loss_of(model(x), y, reduction="none").sum(1).cpu().double())
+        lengths.append(data.lengths[index].cpu())
+        done += len(index)
+        if progress:
+            progress.show(f"evaluating: {done:,} of {total:,} words")
+    if progress:
+        progress.clear()
     model.train(was_training)
-    sums, lengths = torch.cat(sums), data.lengths[order].cpu()
+    sums = torch.cat(sums)
+    lengths = torch.cat(lengths)
     mean = sums.sum() / lengths.sum()
-    return mean.item(), ((sums - mean * lengths).square().sum().sqrt() / lengths.sum()).item()
+    deviations = sums - mean * lengths
+    error = deviations.square().sum().sqrt() / lengths.sum()
+    return mean.item(), error.item() if len(sums) > 1 else math.nan
 
 
-def count(model, data):
+def count(model, data, progress):
     """Fit an NGram: count, then choose the alpha with the best validation loss. Returns the training loss."""
-    model.fit(*data["training"].batch(torch.arange(len(data["training"]))))
+    training = data["training"]
+    done = 0
+    for index in training.batches_by_length(1_000_000):
+        x, y = training.batch(index)
+        model.fit(x, y)
+        done += len(index)
+        progress.show(f"counting: {done:,} of {len(training):,} words")
+    progress.clear()
     losses = {}
     for alpha in (0.01, 0.03, 0.1, 0.3, 1.0):
         model.alpha.fill_(alpha)
-        losses[alpha], _ = evaluate(model, data["validation"])
+        losses[alpha], _ = evaluate(model, data["validation"], progress=progress)
         print(f"  alpha {alpha:<4} validation {losses[alpha]:.4f}")
     model.alpha.fill_(min(losses, key=losses.get))
-    return evaluate(model, data["training"])[0]
+    return evaluate(model, training, EVALUATED, progress)[0]
 
 
 def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint=None, diagnose=False,
@@ -859,36 +882,43 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     Returns a Result: the model with the weights of the best validation loss, its vocab, the run's figures.
     `device`, `diagnose`: as on the command line. `source`: the file that the words are from, for `resume`.
     `checkpoint`: continue that run, see `resume`. `sampling`: options of `generate`. Raises UserError; raises
-    KeyboardInterrupt after Ctrl-C, once everything is saved.
+    KeyboardInterrupt after Ctrl-C, once everything is saved. Torch's random numbers and number of threads
+    are set for the run and put back at its end, so train one model at a time, not several in threads.
     """
-    # Prepare the data, the model, its optimizers and the run.
-    check_limits(sampling)
-    given, words, device = len(words), clean(words), pick_device(device)
-    if len(words) < given:
-        print(f"left out: {given - len(words):,} duplicates and words of more than {MAX_LENGTH} characters")
+    # Check and complete what was given.
+    config = check_config(config)
+    device = pick_device(device)
+    source = absolute(source)
+    words = clean(words, config.max_length, verbose=True)
     vocab = Vocab("".join(words))
-    data = {name: Words(part, vocab, device) for name, part in split(words).items()}
+    sampling = check_sampling(vocab, {"seed": config.seed, "max_length": config.max_length} | sampling)
     config = fit_to_data(config, words, vocab)
-    torch.manual_seed(config.seed)
-    model = MODELS[config.type](config).to(device)
-    generate(model, vocab, **sampling | {"num_samples": 1})  # refuse bad options now, not at the end
+
+    # Prepare the data, the model, its optimizers and the run.
+    parts = split(words)
+    sizes = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
+    origin = Path(source).name or "words"
+    print(f"data: {origin}, {len(words):,} words ({sizes}), letters {vocab}", flush=True)
+    data = {name: Words(part, vocab, device) for name, part in parts.items()}
+    with seeded(config.seed):
+        model = MODELS[config.type](config).to(device)
     optimizers = make_optimizers(model, config)
-    facts = {"chars": vocab.chars, "source": source, "digest": digest(words)}
-    run = Run(out, config, model, vocab, optimizers, data, sampling, facts, checkpoint)
-    size, parts = sum(p.numel() for p in model.parameters()), [f"{len(data[name]):,} {name}" for name in data]
-    print(f"device: {device}, {torch.get_num_threads()} threads")
-    print(f"data: {Path(source).name or 'words'}, {len(words):,} words ({', '.join(parts)}), letters {vocab}")
-    print(f"model: {size:,} parameters; a uniform guess has a loss of {math.log(len(vocab)):.4f}")
-    print("settings:", ", ".join(f"{k} {v}" for k, v in vars(config).items() if v is not None))
+    run = Run(out, config, model, vocab, optimizers, data, sampling, source, digest(words), checkpoint)
+    parameters = sum(p.numel() for p in model.parameters())
+    settings = ", ".join(f"{name} {value}" for name, value in vars(config).items() if value is not None)
+    print(f"model: {parameters:,} parameters; a uniform guess has a loss of {math.log(len(vocab)):.4f}")
+    print(f"settings: {settings}")
+    print(f"device: {device}, {run.threads} threads")
     if diagnose:
         run.diagnosis = Diagnosis(model, data["training"])
 
     # The loop. Run does everything that happens between two steps, from evaluation to Ctrl-C.
-    by_length = not any(isinstance(module, BatchNorm) for module in model.modules())  # needs varied batches
-    with run:
+    has_batch_norm = any(isinstance(module, BatchNorm) for module in model.modules())
+    by_length = not has_batch_norm  # whose statistics need batches of mixed lengths
+    with seeded(config.seed), run:
         for step in run:
             if config.type == "ngram":
-                run.loss = count(model, data)
+                run.loss = count(model, data, run.progress)
                 continue
             x, y = data["training"].training_batch(step, config.batch_size, config.seed, by_length)
             if config.type == "ninja":
@@ -904,18 +934,16 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
 
     # The result: the best weights, their losses, samples and pictures.
     run.finish()
-    results = {name: evaluate(model, part) for name, part in data.items()}
-    losses = ", ".join(f"{name} {loss:.4f}" for name, (loss, _) in results.items())
-    print(f"loss: {losses} (standard error {results['test'][1]:.4f}) with the weights of step "
-          f"{run.best_step}, the best in validation; {run.seconds:.0f} s of training")
-    names = generate(model, vocab, **{"seed": config.seed} | sampling)
-    print_words(names, data)
+    results = {name: evaluate(model, part, EVALUATED, run.progress) for name, part in data.items()}
+    run.print_result(results)
+    samples = generate(model, vocab, **sampling)
+    print_words(samples, data)
     if isinstance(model, (NGram, Bigram)):
-        draw_pairs(model, vocab, data["training"], Path(out) / "pairs.png")
+        draw_pairs(model, vocab, data["training"], run.folder / "pairs.png")
     if isinstance(getattr(model, "embed", None), nn.Embedding):
-        draw_letters(model, vocab, Path(out) / "letters.png")
-    print(f"in {out}: {', '.join(name for name in FILES if (Path(out) / name).exists())}")
-    results |= {"parameters": size, "seconds": run.seconds, "run": run, "samples": names}
+        draw_letters(model, vocab, data["training"], run.folder / "letters.png")
+    print(f"in {out}: {', '.join(name for name in FILES if (run.folder / name).exists())}")
+    results |= {"parameters": parameters, "seconds": run.seconds, "run": run, "samples": samples}
     return Result(model, vocab, results)
 
 
@@ -937,14 +965,20 @@ def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options)
     `words` are needed only if the run did not read them from a file. `max_steps`: a new total; the learning
     rate then falls until that step. Raises UserError if there is no such run, or if the words differ.
     """
+    if Path(out).name == "model.pt" and Path(out).is_file():
+        out = Path(out).parent
     checkpoint = read_checkpoint(out)
-    config, source = checkpoint["config"], source or checkpoint["source"]
-    if words is None and not source:
-        raise UserError(f"the run in {out} did not read its words from a file: give them again, with -i FILE "
-                        f"or makemore.resume({str(out)!r}, words=...)")
-    words = read_words(source) if words is None else words
-    if digest(clean(words)) != checkpoint["digest"]:
-        raise UserError(f"{source or 'this list'} does not have the words of the run in {out}")
+    config = checkpoint["config"]
+    if not source:
+        source = checkpoint["source"]
+    if words is None:
+        if not source:
+            raise UserError(f"the run in {out} did not read its words from a file: give them again, with "
+                            f"-i FILE or makemore.resume({str(out)!r}, words=...)")
+        words = read_words(source)
+    if digest(clean(words, config.max_length)) != checkpoint["digest"]:
+        raise UserError(f"{source or 'this list'} does not have the words of the run in {out}; "
+                        "to train on other words, start a run in another folder")
     if max_steps is not None and config.type != "ngram":  # which counts in one step
         config = dataclasses.replace(config, max_steps=max_steps)
     return train(words, config, out, source=source, checkpoint=checkpoint, **options)
@@ -952,18 +986,21 @@ def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options)
 
 def train_all(words, out, values, options):
     """Train every type for the same number of steps, each in a folder; then print a table, draw a picture."""
-    words = clean(words)
-    vocab, values = Vocab("".join(words)), {"max_steps": 2000} | values
-    configs = [fit_to_data(configure(name, **values), words, vocab) for name in DEFAULTS]
+    folder = Path(out).absolute()
+    configs = [configure(name, **{"max_steps": 2000} | values) for name in DEFAULTS]
+    words = clean(words, configs[0].max_length, verbose=True)
+    vocab = Vocab("".join(words))
+    for config in configs:
+        fit_to_data(config, words, vocab)  # raises UserError before any type is trained
     results = {}
     for config in configs:
         print(f"\n== {config.type} ==")
-        results[config.type] = train(words, config, Path(out) / config.type, **options).results
+        results[config.type] = train(words, config, folder / config.type, **options).results
     print(f"\n{'type':12} {'parameters':>10} {'seconds':>8} {'validation':>10} {'test':>7}  a sample")
     for name, result in results.items():
         print(f"{name:12} {result['parameters']:>10,} {result['seconds']:>8.1f} "
               f"{result['validation'][0]:>10.4f} {result['test'][0]:>7.4f}  {result['samples'][0]}")
-    draw_losses({name: result["run"] for name, result in results.items()}, Path(out) / "losses.png")
+    draw_losses({name: result["run"] for name, result in results.items()}, folder / "losses.png")
     print(f"picture: {Path(out) / 'losses.png'}")
 
 
@@ -971,60 +1008,79 @@ def train_all(words, out, values, options):
 # Sampling
 
 
-def load(out, device="cpu"):
-    """(model, vocab) of the run in a folder: the weights of the best validation loss, in evaluation mode."""
+def load(out=DEFAULT_OUT, device="cpu", last=False):
+    """(model, vocab) of the run in a folder: the weights of the best validation loss, in evaluation mode.
+
+    `last`: the weights of the last step instead. Raises UserError if there is no such run.
+    """
     checkpoint = read_checkpoint(out)
     config = checkpoint["config"]
     if config.type not in MODELS:
-        raise UserError(f"the model in {out} is of type {config.type!r}; put its class into MODELS first")
+        raise UserError(f"the model in {out} is of type {config.type!r}; register it in MODELS first")
     model = MODELS[config.type](config)
-    model.load_state_dict(checkpoint["progress"]["best"])
-    return model.to(device).eval(), Vocab("", first=checkpoint["chars"])
+    model.load_state_dict(checkpoint["model"] if last else checkpoint["progress"]["best"])
+    return model.to(pick_device(device)).eval(), Vocab("", first=checkpoint["chars"])
 
 
 def draw(logits, temperature, top_k, generator):
     """Draw a token for each row of logits (B, V), which are on the CPU; `generate` explains the options."""
-    if top_k:
-        least = logits.topk(min(top_k, logits.size(1))).values[:, -1:]  # (B, 1)
-        logits = logits.where(logits >= least, -math.inf)
+    if logits.isnan().any():
+        raise UserError("the model's logits are not numbers; nothing can be sampled", status=1)
+    if top_k is not None:
+        highest = logits.sort(dim=1, descending=True, stable=True)  # stable: of equal ones, the first
+        letters = highest.indices[:, :top_k]  # (B, top_k)
+        logits = torch.full_like(logits, -math.inf).scatter(1, letters, highest.values[:, :top_k])
     if temperature == 0:
         return logits.argmax(dim=1)
-    logits = (logits - logits.amax(dim=1, keepdim=True)).double() / temperature  # at most 0: no overflow
-    return torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
+    logits = logits - logits.amax(dim=1, keepdim=True)  # at most 0, so that nothing overflows
+    probabilities = (logits.double() / temperature).softmax(dim=1)
+    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
 
 @torch.no_grad()
-def generate(model, vocab, prompt="", num_samples=20, temperature=1.0, top_k=None, seed=None):
+def generate(model, vocab, prompt="", num_samples=20, temperature=1.0, top_k=None, seed=None, max_length=256):
     """A list of `num_samples` words that begin with `prompt`, sampled letter by letter.
 
     temperature: 0 takes the most likely letter, below 1 is more careful, above 1 more daring. top_k: only
     the k most likely letters. seed: the same one gives the same words. All words grow together as rows of
-    a batch, until each has ended or has MAX_LENGTH letters more. Raises UserError for a prompt with
-    characters that the model never saw.
+    a batch, until each has ended or has `max_length` letters after its prompt. Raises UserError for a prompt
+    with characters that are not in the vocabulary.
     """
+    options = check_sampling(vocab, {
+        "prompt": prompt, "num_samples": num_samples, "temperature": temperature, "top_k": top_k,
+        "seed": seed, "max_length": max_length})
     generator = torch.Generator()
-    generator.seed() if seed is None else generator.manual_seed(seed)
-    if "\n" in prompt:
-        raise UserError(f"a prompt must be one line, not {prompt!r}")
-    tokens = torch.tensor([0, *vocab.encode(prompt).tolist()]).repeat(num_samples, 1)  # (num_samples, t)
+    if options["seed"] is None:
+        generator.seed()
+    else:
+        generator.manual_seed(options["seed"])
+    num_samples = options["num_samples"]
+    start = [0, *vocab.encode(prompt).tolist()]
+    tokens = torch.tensor(start).repeat(num_samples, 1)  # (num_samples, t)
     growing = torch.arange(num_samples)  # the rows that have not ended
     was_training = model.training
     model.eval()
-    while len(growing) and tokens.shape[1] <= len(prompt) + MAX_LENGTH:
+    while len(growing) and tokens.shape[1] < len(start) + options["max_length"]:
         parts = tokens[growing, -model.context :].to(device_of(model)).split(1000)
         logits = torch.cat([model(part)[:, -1].float().cpu() for part in parts])  # (growing, V)
         drawn = torch.zeros(num_samples, dtype=torch.int64)
-        drawn[growing] = draw(logits, temperature, top_k, generator)
-        tokens, growing = torch.cat([tokens, drawn[:, None]], dim=1), drawn.nonzero()[:, 0]
+        drawn[growing] = draw(logits, options["temperature"], options["top_k"], generator)
+        tokens = torch.cat([tokens, drawn[:, None]], dim=1)
+        growing = drawn.nonzero()[:, 0]
     model.train(was_training)
     return [vocab.decode(row[1:]).split("\n")[0] for row in tokens.tolist()]
 
 
 def print_words(names, data):
     """Print sampled words: first those that are new, then those in each part of the data."""
-    origin = {word: f"in {name}" for name, part in data.items() for word in part.words}
-    for mark in ("new", "in training", "in validation", "in test"):
-        if found := [name or "(nothing)" for name in names if origin.get(name, "new") == mark]:
+    remaining = set(names)
+    groups = {}
+    for name, part in data.items():
+        groups[f"in {name}"] = remaining.intersection(part.words)
+        remaining -= groups[f"in {name}"]
+    for mark, group in {"new": remaining, **groups}.items():
+        found = [name or "(nothing)" for name in names if name in group]
+        if found:
             print(f"  {mark}: {', '.join(found)}")
 
 
@@ -1032,12 +1088,12 @@ def print_words(names, data):
 # Pictures
 
 
-def new_figure(width, height, layout="constrained"):
+def new_figure(width, height):
     """An empty figure (inches). It does not use pyplot, so it leaves a notebook's own plots alone."""
     from matplotlib.figure import Figure  # imported here because it takes a second
 
     warnings.filterwarnings("ignore", "Glyph .* missing")  # a character that the font lacks becomes a box
-    return Figure(figsize=(width, height), dpi=120, layout=layout)
+    return Figure(figsize=(width, height), dpi=120)
 
 
 def save_figure(figure, path):
@@ -1047,151 +1103,650 @@ def save_figure(figure, path):
     write_file(path, picture.getvalue())
 
 
-def draw_losses(runs, path):
-    """`runs`: {type: Run}. Draw the validation losses; with a single run, also the batches and their mean."""
-    ax = new_figure(8, 5, layout=None).add_axes((0.08, 0.1, 0.9, 0.88))
-    best = min(run.best_loss for run in runs.values())
-    for i, (name, run) in enumerate(runs.items()):
-        if len(runs) == 1:
-            width = 1 + len(run.losses) // 50
-            mean = np.convolve(run.losses, np.ones(width) / width, mode="valid")
-            ax.plot(run.losses, color="C0", alpha=0.25, linewidth=0.5, label="batch")
-            ax.plot(range(width - 1, len(run.losses)), mean, color="C0", label=f"mean of {width} batches")
+def draw_loss(run, path):
+    """The losses of a run: every batch, their running mean, validation, and a uniform guess."""
+    uniform = math.log(len(run.vocab))
+    ax = new_figure(8, 5).add_axes((0.09, 0.1, 0.88, 0.87))
+    label = f"a uniform guess: ln {len(run.vocab)} = {uniform:.2f}"
+    ax.axhline(uniform, color="gray", linestyle="--", label=label)
+    if run.config.type == "ngram":  # one step, so there is no curve
+        ax.axhline(run.best_loss, color="C1", label=f"validation, {run.best_loss:.4f}")
+        ax.set(xticks=[], xlabel="counted in one step", ylim=(0, uniform + 0.2))
+    else:
+        width = 1 + len(run.losses) // 50
+        mean = np.convolve(run.losses, np.ones(width) / width, mode="valid")
         steps, _, _, validation = zip(*run.log)
-        label = f"{name}: validation, {run.best_loss:.4f} at best"
-        ax.plot(steps, validation, ".-" if i < 10 else ".--", color=f"C{i + 1}", label=label)  # ten colors
-    ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(best - 0.2, best + 1.2))
+        ax.plot(run.losses, color="C0", alpha=0.25, linewidth=0.5, label="batch")
+        ax.plot(range(width - 1, len(run.losses)), mean, color="C0", label=f"mean of {width} batches")
+        ax.plot(steps, validation, ".-", color="C1", label=f"validation, {run.best_loss:.4f} at best")
+        lowest = min((loss for loss in (*mean, run.best_loss) if math.isfinite(loss)), default=0)
+        ax.set(xlabel="step", ylim=(lowest - 0.2, uniform + 0.2))
+    ax.set_ylabel("loss (nats per character)")
     ax.grid(alpha=0.3)
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", loc="upper right")
+    save_figure(ax.figure, path)
+
+
+LECTURES = {  # the color of each learned type
+    "bigram": "tab:purple", "mlp": "tab:blue", "batchnorm": "tab:orange", "ninja": "tab:orange",
+    "wavenet": "tab:green", "bow": "tab:gray", "rnn": "tab:gray", "gru": "tab:gray", "lstm": "tab:gray",
+    "transformer": "tab:red",
+}
+
+
+def draw_losses(runs, path):
+    """`runs`: {type: Run}. The validation losses over the seconds of training; what is counted is a line.
+
+    One color a lecture (gray: none). The labels stand in the order of the losses, as close to the ends of
+    their curves as they can be without touching.
+    """
+    best = min((run.best_loss for run in runs.values() if math.isfinite(run.best_loss)), default=0)
+    low = best - 0.05
+    high = best + 0.85
+    slowest = max(run.log[-1][1] for run in runs.values())
+    ax = new_figure(10, 6).add_axes((0.07, 0.09, 0.71, 0.88))
+    label_at = low
+    for name, run in sorted(runs.items(), key=lambda item: item[1].best_loss):
+        color = LECTURES.get(name, "black")
+        end = slowest
+        if name in LECTURES:
+            _, seconds, _, validation = zip(*run.log[1:])
+            end = seconds[-1]
+            ax.plot(seconds, validation, color=color)
+        else:
+            ax.axhline(run.best_loss, color=color, linestyle="--", linewidth=1)
+        label_at = max(label_at + 0.034 * (high - low), run.best_loss)
+        line = {"arrowstyle": "-", "color": color, "alpha": 0.4, "linewidth": 0.7}
+        ax.annotate(f"{name} {run.best_loss:.3f}", (end, run.best_loss), (1.02, label_at), color=color,
+                    va="center", textcoords=ax.get_yaxis_transform(), parse_math=False, arrowprops=line)
+    ax.set(xlabel="seconds of training", ylabel="validation loss (nats per character)", xscale="log",
+           ylim=(low, high))
+    ax.grid(alpha=0.3, which="both")
     save_figure(ax.figure, path)
 
 
 def draw_pairs(model, vocab, training, path):
-    """How often one letter follows another: as counted, or as expected by a Bigram's learned table."""
-    V, letters = len(vocab), [".", *vocab.chars[1:]]
-    x, y = training.batch(torch.arange(len(training)))
-    pairs = torch.bincount(x[y >= 0] * V + y[y >= 0], minlength=V * V).view(V, V).cpu().double()
+    """How often one letter follows another: counted in the training words, and beside it, for a Bigram, what
+    its learned table expects. Only the forty most frequent letters, so that the numbers stay readable."""
+    letters = [".", *vocab.chars[1:]]
+    frequency = torch.bincount(training.tokens, minlength=len(vocab))
+    shown = frequency.argsort(descending=True)[:40].sort().values  # tokens
+    # Pairs are neighbours in the row of all words. The padding at its end is not a pair.
+    end = int(training.starts[-1] + training.lengths[-1])
+    place = torch.full((len(vocab),), len(shown), dtype=torch.int32, device=shown.device)  # of each letter
+    place[shown] = torch.arange(len(shown), dtype=torch.int32, device=shown.device)
+    size = len(shown) + 1  # with one place for all letters that are not shown
+    first = place[training.tokens[:end].int()]
+    second = place[training.tokens[1 : end + 1].int()]
+    counts = torch.bincount(first * size + second, minlength=size * size).view(size, size).cpu().double()
+    tables = {"counted": counts[:-1, :-1]}
     if isinstance(model, Bigram):
-        pairs = pairs.sum(1, keepdim=True) * model.table.weight.detach().cpu().double().softmax(1)
-    shown = pairs.sum(1).argsort(descending=True)[:40].sort().values.tolist()  # forty stay readable
-    ax = new_figure(11, 11).subplots()
-    ax.imshow(pairs[shown][:, shown].sqrt().numpy(), cmap="Blues")
-    for (i, a), (j, b) in itertools.product(enumerate(shown), repeat=2):
-        ax.text(j, i, f"{letters[a]}{letters[b]}\n{pairs[a, b]:.0f}", ha="center", va="center", fontsize=7,
-                color="white" if pairs[a, b] > pairs.max() / 4 else "black", parse_math=False)
-    ax.set(xlabel="next letter", ylabel="letter", xticks=[], yticks=[],
-           title=f"Pairs in the training words, {'expected' if isinstance(model, Bigram) else 'counted'}")
-    save_figure(ax.figure, path)
+        probabilities = model.table.weight.detach()[shown].double().softmax(1)[:, shown].cpu()
+        tables["learned"] = counts[:-1].sum(1, keepdim=True) * probabilities
+    width = 0.33 * len(shown) + 1
+    figure = new_figure(width * len(tables), width + 0.3)
+    axes = figure.subplots(1, len(tables), squeeze=False)[0]
+    names = [letters[i] for i in shown.tolist()]
+    for ax, (title, table) in zip(axes, tables.items()):
+        ax.imshow(table.sqrt().numpy(), cmap="Blues")
+        for i in range(len(shown)):
+            for j in range(len(shown)):
+                number = round(table[i, j].item())
+                if number > 0:
+                    color = "white" if table[i, j] > table.max() / 4 else "black"
+                    ax.text(j, i, number, ha="center", va="center", fontsize=7, color=color)
+        ax.set_xticks(range(len(names)), names, parse_math=False)
+        ax.set_yticks(range(len(names)), names, parse_math=False)
+        ax.tick_params(top=True, labeltop=True)
+        ax.set(xlabel="next letter", ylabel="letter",
+               title=f"Pairs in the training words, {title} (colors: square roots)")
+    figure.tight_layout()
+    save_figure(figure, path)
 
 
-def draw_letters(model, vocab, path):
-    """The letters' vectors in a plane, by their first two principal components. Letters that behave alike are
-    close together."""
+def draw_letters(model, vocab, training, path):
+    """The vectors of the fifty most frequent letters in a plane: those that behave alike are close together.
+
+    With `--n-embd 2` the picture shows all there is; otherwise, the first two principal components.
+    """
     weight = model.embed.weight.detach().cpu().double()  # (V, n_embd)
-    centred = F.pad(weight - weight.mean(0), (0, 1))  # (zeros, in case a vector has one number)
-    _, _, axes = torch.linalg.svd(centred, full_matrices=False)  # rows of `axes`: principal components
-    points = (centred @ axes[:2].T).tolist()
-    ax = new_figure(7, 7).subplots()
-    ax.scatter(*zip(*points), s=200, color="lightblue")
-    for letter, (a, b) in zip("." + vocab.chars[1:], points):
+    frequency = torch.bincount(training.tokens, minlength=len(vocab)).cpu()
+    shown = frequency.argsort(descending=True)[:50].tolist()
+    centred = weight - weight[shown].mean(0)
+    if weight.shape[1] < 3:
+        points = F.pad(centred, (0, 2 - weight.shape[1]))  # a vector of one number gets a zero
+        labels = ["first number", "second number"]
+    else:
+        _, sizes, components = torch.linalg.svd(centred[shown], full_matrices=False)
+        points = centred @ components[:2].T
+        share = sizes.square() / sizes.square().sum()
+        labels = [f"first principal component ({100 * share[0]:.0f} % of the variance)",
+                  f"second ({100 * share[1]:.0f} %)"]
+    ax = new_figure(7, 7).add_axes((0.11, 0.09, 0.86, 0.86))
+    for i in shown:
+        letter = "." if i == 0 else vocab.chars[i]
+        color = "orange" if letter.lower() in "aeiou" else "lightblue"
+        a, b = points[i].tolist()
+        ax.scatter(a, b, s=200, color=color)
         ax.text(a, b, letter, ha="center", va="center", parse_math=False)
-    ax.set(title="The letters by their first two principal components", xlabel="first", ylabel="second")
+    ax.set(title="The vectors of the letters (vowels: orange)", xlabel=labels[0], ylabel=labels[1])
     save_figure(ax.figure, path)
 
 
 class Diagnosis:
     """What lecture 4 measures: activations and gradients of the tanh layers at the beginning and at the end
-    of a run (or of what --resume adds to it) and, after every step, how far the weights moved."""
+    of a run (or of what --resume adds to it) and, after every step, how far the weights moved.
+
+    Beside them: the same network with a bad start, all weights but those of the head five times as large.
+    """
 
     def __init__(self, model, training):
-        self.model, (self.x, self.y) = model, training.batch(torch.arange(min(256, len(training))))
-        self.before, self.ratios = {}, []  # weights before a step; log10(update / weight) of every step
-        self.figure = new_figure(10, 9)
-        self.axes = self.figure.subplot_mosaic([
-            ["activations at the beginning", "activations at the end"],
-            ["gradients at the beginning", "gradients at the end"], ["updates", "updates"]])
-        self.look("at the beginning")
+        self.model = model
+        self.x, self.y = training.batch(torch.arange(min(256, len(training))))
+        self.before = {}  # weights before a step
+        self.ratios = []  # of every step: log10(update / weight) of every matrix
+        self.figure = new_figure(13, 10)
+        self.axes = self.figure.subplot_mosaic(
+            [[f"{kind}, {when}" for when in ("a bad start", "at the beginning", "at the end")]
+             for kind in ("activations", "gradients")] + [["updates"] * 3])
+        bad = copy.deepcopy(model)
+        for name, module in bad.named_modules():
+            if isinstance(module, nn.Linear) and name != "head":
+                module.weight.data *= 5
+        self.look("a bad start", bad)
+        self.look("at the beginning", model)
 
-    def look(self, when):
+    def look(self, when, model):
         """Run a batch through a copy; print and draw outputs and gradients of every tanh layer."""
-        twin, outputs = copy.deepcopy(self.model).train(), {}
-        for name, module in twin.named_modules():
+        twin = copy.deepcopy(model).train()
+        outputs = []
+        for module in twin.modules():
             if isinstance(module, nn.Tanh):
-                module.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
-        loss = loss_of(twin(self.x), self.y)
+                module.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+        with seeded(0):  # for dropout
+            loss = loss_of(twin(self.x), self.y)
         if not outputs:
             raise UserError(f"--diagnose looks at nn.Tanh layers; {type(twin).__name__} has none")
-        for (name, output), gradient in zip(outputs.items(), torch.autograd.grad(loss, [*outputs.values()])):
+        gradients = torch.autograd.grad(loss, outputs)
+        for number, (output, gradient) in enumerate(zip(outputs, gradients), 1):
             saturated = output.flatten(0, -2).abs() > 0.97  # (N, channels)
-            print(f"{when}: {name:10} {100 * saturated.float().mean():5.2f} % saturated, "
+            print(f"{when}: layer {number}, {100 * saturated.float().mean():.2f} % saturated, "
                   f"{saturated.all(dim=0).sum()} dead units; gradients: std {gradient.std():.1e}")
-            for kind, values in (("activations", output.detach()), ("gradients", gradient)):
-                density, edges = np.histogram(values.float().cpu().numpy(), 100, density=True)
-                self.axes[f"{kind} {when}"].plot(edges[:-1], density, label=f"{name}: std {values.std():.1e}")
+            self.draw_histogram(f"activations, {when}", number, output.detach())
+            self.draw_histogram(f"gradients, {when}", number, gradient)
+
+    def draw_histogram(self, title, number, values):
+        density, edges = np.histogram(values.float().cpu().numpy(), 40, density=True)
+        middles = (edges[1:] + edges[:-1]) / 2
+        self.axes[title].plot(middles, density, label=f"layer {number}, std {values.std():.2g}")
 
     def measure(self):
         """Between two steps: how far did the last one move the weights?"""
-        weights = {name: p.detach().clone() for name, p in self.model.named_parameters() if p.dim() == 2}
+        weights = {}
+        for name, p in self.model.named_parameters():
+            if p.dim() == 2:
+                weights[name.removesuffix(".weight")] = p.detach().clone()
         if self.before:
-            moved = [(p - self.before[name]).std() / self.before[name].std() for name, p in weights.items()]
-            self.ratios.append([math.log10(ratio.item() + 1e-12) for ratio in moved])
+            ratios = []
+            for name, p in weights.items():
+                ratio = (p - self.before[name]).std() / self.before[name].std()
+                ratios.append(math.log10(ratio.item() + 1e-12))
+            self.ratios.append(ratios)
         self.before = weights
 
     def finish(self, path):
         """Measure once more, print the updates, draw everything."""
         self.measure()
-        self.look("at the end")
+        self.look("at the end", self.model)
+        ax = self.axes["updates"]
         for name, ratios in zip(self.before, zip(*self.ratios)):
             print(f"{name:18} log10(update/weight): median {np.median(ratios):+.2f}, last {ratios[-1]:+.2f}")
-            self.axes["updates"].plot(ratios, linewidth=0.8, label=name)
-        self.axes["updates"].axhline(-3, color="black", linestyle="--", label="a good value is about -3")
-        self.axes["updates"].set(xlabel="step", ylabel="log10(std of update / std of weight)")
+            ax.plot(ratios, linewidth=0.8, label=name)
+        ax.axhline(-3, color="black", linestyle="--", label="a good value is about -3")
+        ax.set(xlabel="step", ylabel="log10(std of update / std of weight)")
         for title, ax in self.axes.items():
-            ax.set_title(title)
-            ax.legend(fontsize=8)
+            ax.set_title(title.replace("a bad start", "a bad start: weights 5 times as large"))
+            ax.legend(fontsize=8, loc="upper right")
+            if title.startswith("activations"):
+                ax.set(xlim=(-1, 1), ylim=(0, None), xlabel="output of tanh", ylabel="density")
+                ax.axvspan(-1, -0.97, color="red", alpha=0.2)  # saturated
+                ax.axvspan(0.97, 1, color="red", alpha=0.2)
+            elif title.startswith("gradients"):
+                ax.set(yscale="log", xlabel="d loss / d output of tanh", ylabel="density")
+                ax.ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
+                ax.locator_params(axis="x", nbins=5)
+        self.figure.tight_layout()
         save_figure(self.figure, path)
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Machinery: what happens between two steps, files, checkpoints, the command line. You can stop reading here
-# and still understand the models. gpt.py has the same machinery, for several processes.
+# Machinery: errors, limits, files, checkpoints, what happens between two steps, the command line. You can
+# stop reading here and still understand the models. gpt.py has the same machinery.
+
+VERSION = "1.0.0"
+FORMAT = "makemore 5"  # of model.pt
+CONTENT = "chars", "source", "digest", "threads", "progress", "model", "optimizers"  # of model.pt
+FILES = "model.pt", "log.csv", "loss.png", "losses.png", "pairs.png", "letters.png", "diagnose.png"
+HERE = Path(__file__).resolve().parent
+EVALUATED = 100_000  # words: of more training words, only so many are evaluated at the end
+
+
+class UserError(Exception):
+    """An error that the command line prints as one sentence. `status`: 2 for usage errors, otherwise 1."""
+
+    def __init__(self, message, status=2):
+        super().__init__(message)
+        self.status = status
+
+
+# The door: whatever a user gives is checked here, and becomes a plain int, float or str.
+
+
+class Number(typing.NamedTuple):
+    """What a number must be, and the text for --help."""
+
+    kind: type
+    low: float
+    high: float
+    help: str
+
+
+SETTINGS = {
+    "max_steps": Number(int, 1, 10**9, "total number of steps, also after --resume; -1: no end"),
+    "max_length": Number(int, 1, 10**4, "longer words are left out, a sample stops there (default: 256)"),
+    "batch_size": Number(int, 1, 10**6, "words in a batch"),
+    "learning_rate": Number(float, 0, 10**9, "the peak of the learning rate"),
+    "weight_decay": Number(float, 0, 10**9, "decoupled weight decay, matrices only"),
+    "block_size": Number(int, 1, 10**6, "context length, in letters"),
+    "n_layer": Number(int, 1, 1000, "number of layers"),
+    "n_head": Number(int, 1, 1000, "number of attention heads"),
+    "n_embd": Number(int, 1, 10**5, "channels of a letter's vector"),
+    "n_embd2": Number(int, 1, 10**5, "channels of a hidden layer or a state"),
+    "dropout": Number(float, 0, 0.99, "dropout probability"),
+    "seed": Number(int, 0, 2**32 - 1, "default: 3407; with --sample-only: a new one every time"),
+}
+SAMPLING = {
+    "num_samples": Number(int, 1, 10**6, "how many words (default: 20)"),
+    "temperature": Number(float, 0, 10**9, "0: always the most likely letter; 1: as learned (default)"),
+    "top_k": Number(int, 1, 10**6, "draw from the N most likely letters only (default: all)"),
+}
+
+
+def flag(name):
+    return f"--{name.replace('_', '-')}"
+
+
+def check_number(name, value):
+    """The plain int or float for a number of any type (NumPy, torch, Fraction). Raises UserError if the value
+    is not a number, or not within its limits."""
+    number = (SETTINGS | SAMPLING)[name]
+    try:
+        if number.kind is int:
+            plain = int(operator.index(value))  # refuses 8.0 and "8"
+        elif isinstance(value, str):
+            raise TypeError
+        else:
+            plain = float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        kind = "a whole number" if number.kind is int else "a number"
+        raise UserError(f"{flag(name)} must be {kind}, not {value!r}") from None
+    if name == "max_steps" and plain == -1:
+        return plain
+    if not number.low <= plain <= number.high:  # (nan is not)
+        raise UserError(f"{flag(name)} must be from {number.low} to {number.high}, not {plain}")
+    return plain
+
+
+def check_config(config):
+    """A copy of the config with plain values. Raises UserError for values that are impossible."""
+    if not isinstance(config, Config):
+        raise UserError(f"makemore.configure(type) makes the config; this is {config!r}")
+    if config.type not in MODELS:
+        raise UserError(f"no model is called {config.type!r}; there are {', '.join(MODELS)}")
+    values = {"type": str(config.type)}
+    for name in SETTINGS:
+        value = getattr(config, name)
+        can_be_none = config.type not in DEFAULTS or getattr(DEFAULTS[config.type], name) is None
+        if value is None and can_be_none:  # the type does not use it
+            continue
+        if name == "block_size" and value == 0:  # as long as the longest word: see fit_to_data
+            continue
+        values[name] = check_number(name, value)
+    config = dataclasses.replace(config, **values)
+    if config.n_head and config.n_embd % config.n_head:
+        raise UserError(f"--n-embd {config.n_embd} does not divide into {config.n_head} heads")
+    # A power of two has a single 1 in binary.
+    if config.type == "wavenet" and (config.block_size < 2 or config.block_size.bit_count() != 1):
+        raise UserError(f"--block-size must be a power of two for wavenet (2, 4, 8, 16, ...), "
+                        f"not {config.block_size}")
+    return config
+
+
+def check_sampling(vocab, options):
+    """The options of `generate` as plain values. Raises UserError for impossible values, TypeError for
+    options that do not exist."""
+    checked = {}
+    for name, value in options.items():
+        if name == "prompt":
+            if not isinstance(value, str) or "\n" in value:
+                raise UserError(f"a prompt must be one line of text, not {value!r}")
+            vocab.encode(value)  # raises UserError for letters that are not in the vocabulary
+            checked[name] = value
+        elif name in ("top_k", "seed") and value is None:
+            checked[name] = None
+        elif name in SAMPLING or name in ("seed", "max_length"):
+            checked[name] = check_number(name, value)
+        else:
+            raise TypeError(f"generate() has no option {name!r}")
+    return checked
+
+
+def check_words(words):
+    """The words as a list, without white space around them and without empty ones. Raises UserError if they
+    are not words."""
+    if isinstance(words, (str, bytes, Path)) or not hasattr(words, "__iter__"):
+        raise UserError(f"the words must be a list, not {str(words)[:40]!r}; makemore.read_words(name) reads "
+                        "them from a file")
+    checked = []
+    for word in words:
+        if not isinstance(word, str):
+            raise UserError(f"a word must be text, not {word!r}")
+        word = word.strip()
+        if "\n" in word:
+            raise UserError(f"a word must be one line, not {word!r}")
+        if word:
+            checked.append(word)
+    text = "".join(checked)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{text[error.start]!r} is half of a character; it cannot be in a word") from None
+    return checked
+
+
+def too_few_words(words, kept, too_long, max_length):
+    """The message if fewer than ten different words remain: it names the cause."""
+    message = f"need at least 10 distinct words, found {len(kept)}"
+    if too_long:
+        message += (f"; {too_long:,} of {len(words):,} lines are longer than --max-length {max_length} "
+                    f"(the longest has {max(map(len, words)):,} characters)")
+        if len(words) < 10:
+            message += "; write each word on a line of its own"
+    elif len(words) > len(kept):
+        message += f"; the other {len(words) - len(kept):,} lines repeat them"
+    return message
+
+
+def print_left_out(words, kept, too_long, max_length):
+    """Say which lines are not used. Losing more than a twentieth of them for their length stands out."""
+    duplicates = len(words) - len(kept) - too_long
+    if duplicates:
+        print(f"left out as duplicates: {duplicates:,}")
+    if too_long:
+        print(f"left out as longer than {max_length} characters: {too_long:,}")
+    if too_long > len(words) / 20:
+        share = 100 * too_long / len(words)
+        print(f"WARNING: {share:.0f} % of the words are left out, as they are longer than --max-length "
+              f"{max_length}. The longest has {max(map(len, words)):,} characters.")
+
+
+def check_same(values, config):
+    """Raises UserError if a flag contradicts the settings of an earlier run."""
+    for name, value in values.items():
+        known = getattr(config, name)
+        if known is not None and known != value:  # None: the type does not use it
+            raise UserError(f"{flag(name)} {value} contradicts the run in the folder, which has {known}")
+
+
+def pick_device(name):
+    """`auto` means a CUDA GPU if there is one, or else the CPU. Apple's GPU is used only if asked for.
+
+    Raises UserError if the device cannot be used.
+    """
+    name = str(name)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        (torch.zeros(1, device=name) + 1).cpu()  # a trial
+        return torch.device(name)
+    except (RuntimeError, AssertionError):
+        raise UserError(f"device {name!r} cannot be used here; try --device cpu") from None
+
+
+# Files
+
+
+def find_file(name):
+    """The path of a file. A bare name may be in the working directory, beside this script or in data/."""
+    places = [Path()]
+    if Path(name).name == str(name):
+        places = [Path.cwd(), HERE, HERE.parent / "data"]
+    for place in places:
+        if (place / name).exists():
+            return place / name
+    raise UserError(f"{name}: no such file; looked in {', '.join(map(str, places))}")
+
+
+def absolute(source):
+    """The absolute path of the file that the words are from, as text; "" if there is none."""
+    if not source:
+        return ""
+    if not Path(source).is_absolute():
+        source = find_file(source).resolve()
+    return str(source)
+
+
+def read_file(name):
+    """The text of a UTF-8 file, a newline at every line end. Raises UserError if the file is not text."""
+    try:
+        content = find_file(name).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {name}: {error.strerror}") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read {name}: {wrong_encoding(name, content, error.start)}") from None
+    if "\0" in text:
+        raise UserError(f"cannot read {name}: {wrong_encoding(name, content, content.index(0))}")
+    if not text.strip():
+        raise UserError(f"{name} is empty or blank")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def wrong_encoding(name, content, position):
+    """What to say of a file that is not UTF-8: where, what it looks like, the command that converts it."""
+    line = content.count(b"\n", 0, position) + 1
+    name = shlex.quote(str(name))
+    unusual = sum(content.count(byte) for byte in range(128, 256))  # bytes beyond ASCII
+    valid = sum(ord(char) > 127 for char in content.decode("utf-8", errors="ignore"))  # characters
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        guess = "UTF-16"
+    elif content[1::2].count(0) > len(content) / 4:
+        guess = "UTF-16LE"
+    elif content[::2].count(0) > len(content) / 4:
+        guess = "UTF-16BE"
+    elif any(content.count(byte) for byte in range(7)):
+        return "it is a binary file"
+    elif valid > unusual / 4:  # a character is two to four bytes
+        return (f"line {line} is not UTF-8, but most of the file is: "
+                f"iconv -c -f UTF-8 -t UTF-8 {name} > new.txt leaves out what is not")
+    elif unusual < 0.3 * len(content):
+        guess = "CP1252"  # Western text; it contains the characters of latin-1
+    else:
+        return f"line {line} is not UTF-8; iconv -f ENCODING -t UTF-8 {name} > new.txt converts it"
+    return (f"line {line} is not UTF-8; it looks like {guess}: "
+            f"iconv -f {guess} -t UTF-8 {name} > new.txt converts it")
+
+
+def write_file(path, content):
+    """Replace a file: if the program is killed, the old file or the new one is there, never half of one."""
+    temporary = Path(f"{path}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # (the clean-up may fail for the same reason)
+            temporary.unlink()
+        raise UserError(f"cannot write {path}: {error.strerror}", status=1) from None
+
+
+def digest(words):
+    """A fingerprint of the words: other words have another one."""
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+def prepare_folder(folder):
+    """Make the folder; rename what an earlier run left in it, model.pt to model.1.pt and so on."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while any(folder.glob(f"*.{number}.*")):
+            number += 1
+        for name in FILES:
+            path = folder / name
+            if path.exists():
+                moved = path.rename(path.with_suffix(f".{number}{path.suffix}"))
+                print(f"moved aside: {name} to {moved.name}")
+    except OSError as error:
+        raise UserError(f"cannot use {folder} as the output folder: {error.strerror}") from None
+
+
+def read_checkpoint(out):
+    """The content of a checkpoint: of model.pt in a folder, or of a file. Raises UserError if it is missing,
+    damaged or not ours."""
+    path = Path(out)
+    if not path.is_file():
+        path = path / "model.pt"
+    if not path.exists():
+        raise UserError(f"{path} does not exist; train a model first")
+    try:
+        with zipfile.ZipFile(path):  # on any other file torch would print warnings
+            checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        form = checkpoint["format"]
+    except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
+        raise UserError(f"{path} is damaged, or not a checkpoint") from None
+    if form != FORMAT:
+        raise UserError(f"{path} has format {form}; this version reads {FORMAT}; choose another folder")
+    try:
+        content = {name: checkpoint[name] for name in CONTENT}
+        return content | {"config": Config(**checkpoint["config"])}
+    except (KeyError, TypeError):
+        raise UserError(f"{path} is damaged, or not a checkpoint") from None
+
+
+# Between two steps
+
+
+class Progress:
+    """Shows what the program is doing when it has printed nothing else for a while.
+
+    On a terminal, that is one line that is written again and again. Elsewhere it is a new line after two
+    seconds, in long runs after a thirtieth of the time so far.
+    """
+
+    def __init__(self):
+        self.start = self.last = time.monotonic()
+        self.is_shown = False
+
+    def say(self, text):
+        """Print a line that stays."""
+        self.clear()
+        print(text, flush=True)
+        self.last = time.monotonic()
+
+    def show(self, text):
+        """Show what is going on, unless something was printed a moment ago."""
+        now = time.monotonic()
+        if sys.stdout is not None and sys.stdout.isatty():
+            if now - self.last > 0.2:
+                print(f"{text:79}", end="\r", flush=True)
+                self.last = now
+                self.is_shown = True
+        elif now - self.last > max(2, (now - self.start) / 30):
+            self.say(text)
+
+    def clear(self):
+        """Erase the line on the terminal."""
+        if self.is_shown:
+            print(" " * 79, end="\r", flush=True)
+            self.is_shown = False
+
+
+@contextlib.contextmanager
+def seeded(seed):
+    """Inside, torch's random numbers begin at a seed; afterwards, they continue as if none had been drawn."""
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
 
 
 class Run:
     """Everything that happens between two steps: evaluate, keep the best weights, save, report, sample, stop.
 
-    `for step in run` yields the steps that are left; the loop stores the loss of its batch in `run.loss`.
-    Ctrl-C ends the loop between two steps, once everything is saved. `facts` are added to the checkpoint.
+    `for step in run` yields the remaining steps; the loop stores the loss of its batch in `run.loss`. Ctrl-C
+    ends the loop between two steps, once everything is saved.
     """
 
-    PROGRESS = "step", "seconds", "best_step", "best_loss", "best", "losses", "log"  # saved
-
-    def __init__(self, out, config, model, vocab, optimizers, data, sampling, facts, checkpoint):
-        self.out, self.config, self.model, self.vocab = Path(out), config, model, vocab
-        self.optimizers, self.data, self.sampling, self.facts = optimizers, data, sampling, facts
-        self.step, self.seconds = 0, 0.0  # seconds of training alone
-        self.best_step, self.best_loss, self.best = 0, math.inf, {}  # by validation loss; `best`: the weights
-        self.losses, self.log = [], []  # of each batch; (step, seconds, training, validation) of each look
-        self.diagnosis, self.pressed, self.stopped, self.handler = None, False, False, None
+    def __init__(self, out, config, model, vocab, optimizers, data, sampling, source, digest, checkpoint):
+        self.out = out  # as given, for messages
+        self.folder = Path(out).absolute()  # the working directory may change
+        self.config = config
+        self.model = model
+        self.vocab = vocab
+        self.optimizers = optimizers
+        self.data = data
+        self.sampling = sampling
+        self.source = source
+        self.digest = digest
+        self.threads = torch.get_num_threads()
+        self.step = 0
+        self.seconds = 0.0  # of training alone
+        self.best_step = 0  # by validation loss
+        self.best_loss = math.inf
+        self.best = {}  # the weights
+        self.losses = []  # of each batch
+        self.log = []  # (step, seconds, training, validation) of each evaluation
+        self.progress = Progress()
+        self.diagnosis = None
+        self.handler = None  # of Ctrl-C before the run
+        self.pressed = False  # Ctrl-C
+        self.stopped = False  # by Ctrl-C
         if checkpoint:
-            torch.set_num_threads(checkpoint["threads"])  # their number decides how sums are rounded
-            model.load_state_dict(checkpoint["model"])
-            for optimizer, state in zip(optimizers, checkpoint["optimizers"]):
-                optimizer.load_state_dict(state)
-            vars(self).update(checkpoint["progress"])
+            self.restore(checkpoint)
         if config.end < self.step:
-            raise UserError(f"--max-steps {config.end} is the total, but the run is at step {self.step}")
+            raise UserError(f"--max-steps {config.end} counts all steps, "
+                            f"and this run has already done {self.step}")
+
+    def restore(self, checkpoint):
+        """Continue where the run of a checkpoint stopped."""
+        # The number of threads changes the order of summation, hence the rounding.
+        self.threads = checkpoint["threads"]
+        self.model.load_state_dict(checkpoint["model"])
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizers"]):
+            optimizer.load_state_dict(state)
+        progress = checkpoint["progress"]
+        self.step = progress["step"]
+        self.seconds = progress["seconds"]
+        self.best_step = progress["best_step"]
+        self.best_loss = progress["best_loss"]
+        self.best = progress["best"]
+        self.losses = progress["losses"]
+        self.log = progress["log"]
 
     def __enter__(self):
         if self.log:
             print(f"resuming at step {self.step}")
         else:
-            prepare_folder(self.out)
+            prepare_folder(self.folder)
         with contextlib.suppress(ValueError):  # Python allows signal handlers only in the main thread
             self.handler = signal.signal(signal.SIGINT, self.on_ctrl_c)
-        self.saved = self.shown = time.monotonic()
+        self.threads_before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        self.saved = time.monotonic()
 
     def __exit__(self, *_):
+        self.progress.clear()
+        torch.set_num_threads(self.threads_before)
         if self.handler is not None:  # (0 is a handler too)
             signal.signal(signal.SIGINT, self.handler)
 
@@ -1202,7 +1757,8 @@ class Run:
         self.model.train()
         while True:
             due = self.step % max(100, self.config.max_steps // 20) == 0 or self.step == self.config.end
-            if due and not (self.log and self.log[-1][0] == self.step):  # else it was done before a resume
+            done = bool(self.log) and self.log[-1][0] == self.step  # before a resume
+            if due and not done:
                 self.look()
             if self.stopped or self.step == self.config.end:
                 return
@@ -1217,89 +1773,105 @@ class Run:
             self.stopped = self.pressed  # asked once a step, so that no step is left unsaved
             if self.stopped or time.monotonic() - self.saved > 15:
                 self.save()
-            if sys.stdout and sys.stdout.isatty() and time.monotonic() - self.shown > 0.2:  # the live line
-                self.report(f"batch {self.losses[-1]:.4f}", end="\r")
-                self.shown = time.monotonic()
+            self.progress.show(self.describe(f"batch {self.loss:.4f}"))
 
     def look(self):
-        """Evaluate, keep the best weights, save, report; every fourth time, print a sample too."""
-        validation, _ = evaluate(self.model, self.data["validation"])
-        batches = self.losses[self.log[-1][0] :] if self.log else []  # since the last evaluation
+        """Evaluate, keep the best weights, save, report; print samples at first and at every fourth look."""
+        validation, _ = evaluate(self.model, self.data["validation"], progress=self.progress)
+        if math.isnan(validation):
+            validation = math.inf  # so that it can be compared
+        since = self.log[-1][0] if self.log else 0  # the step of the last evaluation
+        batches = self.losses[since:]
         training = sum(batches) / len(batches) if batches else math.nan
         self.log.append((self.step, self.seconds, training, validation))
-        if validation < self.best_loss:
-            self.best_step, self.best_loss = self.step, validation
+        is_better = validation < self.best_loss
+        if is_better or not self.best or self.config.type == "ngram":  # (counts are always better than none)
             self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
+            self.best_step = self.step
+            self.best_loss = validation
         self.save()
-        self.report(f"validation {validation:.4f}" + f", batches {training:.4f}" * bool(batches))
-        if len(self.log) % 4 == 1 and self.step not in (0, self.config.end):
-            few = {"num_samples": 10, "seed": self.step}
+        losses = f"validation {validation:.4f}"
+        if batches:
+            losses += f", batches {training:.4f}"
+        self.progress.say(self.describe(losses))
+        number = len(self.log) - 1
+        if (number == 1 or number % 4 == 0) and self.step != self.config.end and validation < math.inf:
+            longest = int(self.data["training"].lengths.max())
+            few = {"num_samples": 5, "seed": self.step, "max_length": longest}
             print_words(generate(self.model, self.vocab, **self.sampling | few), self.data)
 
-    def report(self, what, end="\n"):
-        """Print a line of progress: the step, what there is to say, the time a step takes, the time left."""
-        pace = self.seconds / max(1, self.step)
+    def describe(self, losses):
+        """A line of progress: the step, the losses, the time that a step takes, the time left."""
+        text = f"step {self.step:5}/{self.config.end}: {losses}"
+        if self.step == 0:
+            return text
+        pace = self.seconds / self.step
+        text += f", {1000 * pace:.1f} ms a step"
         left = pace * (self.config.end - self.step)
-        text = f"step {self.step:5}/{self.config.end}: {what}{f', {1e3 * pace:.1f} ms a step' * (pace > 0)}"
-        text += f", {left // 60:.0f}:{left % 60 // 1:02.0f} left" * (0 < left < math.inf)
-        print(f"{text:79}" if end == "\r" else text, end=end, flush=True)
+        if 0 < left < math.inf:
+            minutes, seconds = divmod(int(left), 60)
+            text += f", {minutes}:{seconds:02} left"
+        return text
 
     def save(self):
         """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv.
 
         Raises UserError if a weight is not finite.
         """
-        self.saved, weights, content = time.monotonic(), self.model.state_dict(), io.BytesIO()
-        if not math.isfinite(sum(value.sum().item() for value in weights.values())):
+        self.saved = time.monotonic()
+        weights = self.model.state_dict()
+        if not all(value.isfinite().all() for value in weights.values()):
             raise UserError(f"training diverged before step {self.step}: a weight is not finite; start again "
                             "with a smaller --learning-rate (the last good checkpoint is kept)", status=1)
+        progress = {"step": self.step, "seconds": self.seconds, "best_step": self.best_step,
+                    "best_loss": self.best_loss, "best": self.best, "losses": self.losses, "log": self.log}
+        content = io.BytesIO()
         torch.save({
-            "format": FORMAT, "config": vars(self.config), "threads": torch.get_num_threads(), **self.facts,
-            "progress": {name: getattr(self, name) for name in self.PROGRESS}, "model": weights,
+            "format": FORMAT, "config": vars(self.config), "chars": self.vocab.chars, "source": self.source,
+            "digest": self.digest, "threads": self.threads, "progress": progress, "model": weights,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }, content)
-        write_file(self.out / "model.pt", content.getvalue())
-        rows = [f"{step},{seconds:.3f},{a:.6f},{b:.6f}\n" for step, seconds, a, b in self.log]
-        write_file(self.out / "log.csv", "".join(["step,seconds,train_loss,val_loss\n", *rows]).encode())
+        write_file(self.folder / "model.pt", content.getvalue())
+        rows = ["step,seconds,train_loss,val_loss\n"]
+        for step, seconds, training, validation in self.log:
+            rows.append(f"{step},{seconds:.3f},{training:.6f},{validation:.6f}\n")
+        write_file(self.folder / "log.csv", "".join(rows).encode())
 
     def finish(self):
         """Draw the losses; give the model its best weights or, after Ctrl-C, raise KeyboardInterrupt."""
-        draw_losses({self.config.type: self}, self.out / "loss.png")
+        self.progress.clear()
+        draw_loss(self, self.folder / "loss.png")
         if self.stopped or self.pressed:
-            print(f"stopped after step {self.step}; everything is saved; the same command with --resume "
-                  f"goes on (in Python: makemore.resume({str(self.out)!r}))")
+            print(f"stopped after step {self.step}; everything is saved; run it again with --resume to "
+                  f"continue (in Python: makemore.resume({str(self.out)!r}))")
             raise KeyboardInterrupt
         if self.diagnosis:
-            self.diagnosis.finish(self.out / "diagnose.png")
+            self.diagnosis.finish(self.folder / "diagnose.png")
         self.model.load_state_dict(self.best)
         self.model.eval()
 
+    def print_result(self, results):
+        """Print the losses of the best weights, and say it if the run has learned nothing."""
+        losses = ", ".join(f"{name} {loss:.4f}" for name, (loss, _) in results.items())
+        error = results["test"][1]
+        noise = "of one word" if math.isnan(error) else f"standard error {error:.4f}"
+        self.progress.say(f"loss: {losses} ({noise}) with the weights of step {self.best_step}, "
+                          f"the best in validation; {self.seconds:.0f} s of training")
+        if len(self.data["training"]) > EVALUATED:
+            print(f"(training: the first {EVALUATED:,} words)")
+        if self.best_step == 0:
+            step, _, training, validation = self.log[-1]
+            if training < self.log[0][3]:
+                cause = "learned its words by heart (use more words, dropout or a smaller model)"
+            else:
+                cause = "diverged (use a smaller --learning-rate) or was too short"
+            print(f"WARNING: validation never got below its first value: the run {cause}. "
+                  f"These are the weights that it started with. At the last step, {step}: validation "
+                  f"{validation:.4f}, batches {training:.4f}; --sample-only --last samples from those "
+                  "weights.")
 
-def prepare_folder(out):
-    """Make the folder; rename what an earlier run left in it, model.pt to model.1.pt and so on."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        n = next(n for n in itertools.count(1) if not any(out.glob(f"*.{n}.*")))
-        for path in (out / name for name in FILES if (out / name).exists()):
-            print(f"moved aside: {path} to {path.rename(path.with_suffix(f'.{n}{path.suffix}')).name}")
-    except OSError as error:
-        raise UserError(f"cannot use {out} as the output folder: {error.strerror}") from None
 
-
-def read_checkpoint(out):
-    """The content of model.pt in a folder. Raises UserError if it is missing, damaged or not ours."""
-    path = Path(out) / "model.pt"
-    try:
-        with zipfile.ZipFile(path):  # on any other file torch would print warnings
-            checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        problem = f"is a checkpoint of {checkpoint['format']}, and this is {FORMAT}; choose another folder"
-        if checkpoint["format"] == FORMAT:
-            return {name: checkpoint[name] for name in CONTENT} | {"config": Config(**checkpoint["config"])}
-    except FileNotFoundError:
-        problem = "does not exist; train a model first"
-    except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
-        problem = "is damaged, or not a checkpoint"
-    raise UserError(f"{path} {problem}")
+# The command line
 
 
 class Parser(argparse.ArgumentParser):
@@ -1310,51 +1882,60 @@ class Parser(argparse.ArgumentParser):
 def parse_arguments(argv):
     parser = Parser(prog="makemore", description="Words in, more like them out. Defaults: see DEFAULTS.")
     group = parser.add_argument_group("files and what to do")
-    add, either = group.add_argument, group.add_mutually_exclusive_group().add_argument
-    add("-i", "--input-file", metavar="FILE", help=f"words, one per line (default: {DEFAULT_WORDS})")
-    add("-o", "--work-dir", metavar="DIR", default=DEFAULT_OUT, help=f"run folder (default: {DEFAULT_OUT})")
-    add("--type", choices=[*MODELS, "all"], metavar="TYPE",
-        help=f"{', '.join(MODELS)} (default: transformer); all: every type, one table")
-    either("--resume", action="store_true", help="continue the run in the folder")
-    either("--sample-only", action="store_true", help="do not train; sample from the model in the folder")
-    add("--diagnose", action="store_true", help="measure the tanh layers: activations, gradients, updates")
-    add("--prompt", metavar="TEXT", default="", help="beginning of every word")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
-    add("-n", "--num-workers", help=argparse.SUPPRESS)  # from Karpathy's makemore; ignored here
-    add("--version", action="version", version=f"%(prog)s {VERSION}, torch {torch.__version__}")
+    group.add_argument("-i", "--input-file", metavar="FILE",
+                       help=f"words, one per line (default: {DEFAULT_WORDS})")
+    group.add_argument("-o", "--work-dir", metavar="DIR", default=DEFAULT_OUT,
+                       help=f"run folder (default: {DEFAULT_OUT})")
+    group.add_argument("--type", choices=[*MODELS, "all"], metavar="TYPE",
+                       help=f"{', '.join(MODELS)} (default: transformer); all: every type, one table")
+    action = group.add_mutually_exclusive_group()
+    action.add_argument("--resume", action="store_true", help="continue the run in the folder")
+    action.add_argument("--sample-only", action="store_true",
+                        help="do not train; sample from the model in the folder")
+    group.add_argument("--last", action="store_true",
+                       help="with --sample-only: the weights of the last step, not those of the best one")
+    group.add_argument("--diagnose", action="store_true",
+                       help="measure the tanh layers: activations, gradients, updates")
+    group.add_argument("--prompt", metavar="TEXT", default="", help="beginning of every word")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, ... (default: auto)")
+    group.add_argument("-n", "--num-workers", help=argparse.SUPPRESS)  # of Karpathy's makemore; ignored here
+    group.add_argument("--version", action="version",
+                       version=f"%(prog)s {VERSION}, torch {torch.__version__}")
+    short = {"batch_size": "-b", "learning_rate": "-l", "weight_decay": "-w"}
     for title, numbers in (("settings", SETTINGS), ("sampling", SAMPLING)):
-        add = parser.add_argument_group(title).add_argument
-        for name, (_, high, text) in numbers.items():
-            short = {"batch_size": ["-b"], "learning_rate": ["-l"], "weight_decay": ["-w"]}.get(name, [])
-            add(*short, flag(name), type=type(high), metavar="N" if type(high) is int else "X", help=text)
+        group = parser.add_argument_group(title)
+        for name, number in numbers.items():
+            flags = [flag(name)]
+            if name in short:
+                flags.insert(0, short[name])
+            metavar = "N" if number.kind is int else "X"
+            group.add_argument(*flags, type=number.kind, metavar=metavar, help=number.help)
     return parser.parse_args(argv)
 
 
 def execute(args):
     """Do what the arguments ask for."""
-    given = {name: value for name, value in vars(args).items() if value is not None}
-    check_limits(given)
-    settings = {name: given[name] for name in SETTINGS if name in given}
-    options = {name: given[name] for name in ("prompt", *SAMPLING) if name in given}
-    if args.sample_only or args.resume:
-        checkpoint = read_checkpoint(args.work_dir)
-        own = {"seed"} if args.sample_only else {"max_steps"}  # these may differ from the run in the folder
-        options |= {name: settings.pop(name) for name in own & settings.keys()}
-        check_same({"type": args.type or checkpoint["config"].type} | settings, checkpoint["config"])
+    settings, options = {}, {"prompt": args.prompt}
+    for name, value in vars(args).items():
+        if value is not None and name in SETTINGS:
+            settings[name] = check_number(name, value)
+        if value is not None and name in SAMPLING:
+            options[name] = check_number(name, value)
+    if args.last and not args.sample_only:
+        raise UserError("--last needs --sample-only")
     if args.sample_only:
-        model, vocab = load(args.work_dir, pick_device(args.device))
-        names, origin = generate(model, vocab, **options), {}
-        with contextlib.suppress(UserError):  # if the words are available, mark samples that are among them
-            words = clean(read_words(args.input_file or checkpoint["source"]))
-            if digest(words) == checkpoint["digest"]:
-                origin = {word: f"\tin {name}" for name, part in split(words).items() for word in part}
-        print("\n".join(name + origin.get(name, "") for name in names))
+        sample_only(args, settings, options)
         return
-    words, options = None, {"device": args.device, "diagnose": args.diagnose, **options}
+    options |= {"device": args.device, "diagnose": args.diagnose}
+    words = None
     if args.input_file or not args.resume:
-        name = args.input_file or DEFAULT_WORDS
-        words, options["source"] = read_words(name), str(find_file(name).resolve())
+        options["source"] = args.input_file or DEFAULT_WORDS
+        words = read_words(options["source"])
     if args.resume:
+        config = read_checkpoint(args.work_dir)["config"]
+        if "max_steps" in settings:
+            options["max_steps"] = settings.pop("max_steps")
+        check_same({"type": args.type or config.type, **settings}, config)
         resume(args.work_dir, words, **options)
     elif args.type == "all":
         train_all(words, args.work_dir, settings, options)
@@ -1362,8 +1943,38 @@ def execute(args):
         train(words, configure(args.type or "transformer", **settings), args.work_dir, **options)
 
 
+def sample_only(args, settings, options):
+    """Print samples of a trained model, with the part of the data that has them if the words are there."""
+    if args.diagnose:
+        raise UserError("--diagnose cannot be combined with --sample-only")
+    checkpoint = read_checkpoint(args.work_dir)
+    config = checkpoint["config"]
+    if "seed" in settings:  # of the samples
+        options["seed"] = settings.pop("seed")
+    check_same({"type": args.type or config.type, **settings}, config)
+    model, vocab = load(args.work_dir, args.device, args.last)
+    names = generate(model, vocab, max_length=config.max_length, **options)
+    words = []
+    if args.input_file:
+        words = clean(read_words(args.input_file), config.max_length)
+        if digest(words) != checkpoint["digest"]:
+            raise UserError(f"{args.input_file} does not have the words of the run in {args.work_dir}")
+    elif checkpoint["source"]:
+        with contextlib.suppress(UserError):  # the file may be gone
+            words = clean(read_words(checkpoint["source"]), config.max_length)
+    origin = {}
+    if digest(words) == checkpoint["digest"]:
+        for part, members in split(words).items():
+            for name in set(names).intersection(members):
+                origin[name] = f"\tin {part}"
+    for name in names:
+        print(name + origin.get(name, ""))
+
+
 def main(argv=None):
     """The command line. Returns None, or the exit status of a failure."""
+    if argv is None and hasattr(builtins, "__IPYTHON__"):  # a notebook: sys.argv is its kernel's
+        argv = []
     with contextlib.suppress(AttributeError):  # a character that the terminal lacks must not stop us
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -1382,4 +1993,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # torch is imported now
+    sys.exit(main(sys.argv[1:]))

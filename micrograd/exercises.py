@@ -1,18 +1,26 @@
 """The exercises of lecture 1. Each is a function to fill in; its docstring is the task.
 
-    python exercises.py          one line for every exercise: to do, right or wrong
-    python exercises.py 1.2      one exercise, with its whole task
+    python micrograd/exercises.py                    one line per exercise: to do, right or wrong
+    python micrograd/exercises.py 1.2                one exercise, with its whole task
+    python micrograd/exercises.py --copy mine.py     a copy to work in: git pull never conflicts with it
 
-Put your own lines in place of `raise NotImplementedError`, and run again. The checks stand below the
-exercises: they say what the answer is, so look at them last. Solutions are in tests/solutions.py, which is
-two folders away on purpose.
+Replace `raise NotImplementedError` with your own lines, and run the file again. The checks are below the
+exercises; they give the answers away, so look at them last. The solutions are in tests/solutions.py.
 """
+import argparse
+import contextlib
 import inspect
+import json
 import math
 import sys
 import traceback
+from pathlib import Path
 
-import micrograd
+FOLDER = Path(__file__).resolve().parent  # of micrograd.py; --copy writes the path itself into the copy
+if __name__ == "__main__":
+    sys.path.insert(0, str(FOLDER))
+
+import micrograd  # from FOLDER, also if this is a copy elsewhere
 
 # ------------------------------------------------------------------------------------------------------------
 # Lecture 1: micrograd
@@ -24,7 +32,7 @@ def f(a, b, c):
 
 
 def gradient(a, b, c):
-    """1.1 The gradient on paper (lecture 1; the rules stand in the docstrings of micrograd.Value).
+    """1.1 The gradient on paper (lecture 1; the rules are in the docstrings of micrograd.Value).
 
     Work out the three partial derivatives of f(a, b, c) = -a^3 + sin(3b) - 1/c + b^2.5 - a^0.5 with a pencil,
     and return their values at (a, b, c).
@@ -39,8 +47,8 @@ def forward_difference(function, point, h):
 
     Increase one input at a time by h and see how far the result moves. The slope is that distance over h.
 
-    In: a function of several floats, called as function(*point); the point, a list of floats, which stays as
-    it is; h, a small float. Out: a list with the slope for every input.
+    In: a function of several floats, called as function(*point); the point, a list of floats, which you must
+    not change; h, a small float. Out: a list with one slope per input.
     """
     raise NotImplementedError
 
@@ -49,8 +57,8 @@ def symmetric_difference(function, point, h):
     """1.3 The same, much closer (lecture 1; micrograd.gradcheck uses it).
 
     Move each input up by h and down by h, and take the slope between these two points, which are 2h apart.
-    The error of the forward difference shrinks like h. How does this one shrink? The check tells you both
-    errors for f at (2, 3, 4) with h = 0.001, when your answer is right.
+    The error of the forward difference shrinks in proportion to h. How does this one shrink? When your answer
+    is right, the check prints both errors for f at (2, 3, 4) with h = 0.001.
 
     In and out: as in 1.2.
     """
@@ -60,23 +68,21 @@ def symmetric_difference(function, point, h):
 class Number:
     """1.4 A Value of your own (lecture 1; micrograd.Value is one way to write it).
 
-    Write a number that remembers how it was made, with the operations that the negative log-likelihood of a
-    softmax takes, and backward(). The check computes this from four logits:
+    Write a number that remembers how it was computed. It needs backward() and the operations of a softmax and
+    its negative log-likelihood. The check computes the following from four logits, all of them Numbers, and
+    looks at loss.data and at the grad of every logit. Before that it tries each operation by itself.
 
         counts = [logit.exp() for logit in logits]
         total = counts[0] + counts[1] + counts[2] + counts[3]
         probabilities = [count / total for count in counts]
         loss = -probabilities[3].log()
         loss.backward()
-
-    and looks at loss.data and at the grad of every logit. All numbers in the operations are Numbers. First it
-    tries every operation by itself.
     """
 
     def __init__(self, data):
-        """A Number has .data, a float, and .grad, a float that is 0.0 at first.
+        """A Number has .data, a float, and .grad, a float that starts at 0.0.
 
-        Give `__init__` more arguments if you need them; the check passes only data.
+        Add more arguments if you need them; the check passes only data.
         """
         raise NotImplementedError
 
@@ -96,149 +102,227 @@ class Number:
         raise NotImplementedError
 
     def backward(self):
-        """Fill in .grad of every Number that this one was made from: the derivative of this one by it."""
+        """Put the derivative of this Number with respect to n into n.grad, for every n in its graph."""
         raise NotImplementedError
 
 
 # ------------------------------------------------------------------------------------------------------------
-# The checks. `mistakes` holds the values that common mistakes give, each with its hint.
+# The checks. `mistakes` lists what common mistakes give, each with its hint.
 
 
 def compare(what, got, expected, tolerance=1e-9, mistakes=()):
     """Raises Wrong unless the number `got` is `expected`, up to tolerance * max(1, |expected|)."""
-
-    def close(value):
-        return abs(got - value) <= tolerance * max(1, abs(value))
-
+    if got is None:
+        raise Wrong(f"{what}: expected a number, got None (is there a return?)")
     if isinstance(got, micrograd.Value):
-        raise Wrong(f"{what} should be a plain number, but a Value came")
+        raise Wrong(f"{what}: expected a plain number, got a Value")
     if not isinstance(got, (int, float)):
-        raise Wrong(f"{what} should be a number, but {got!r} came" + " (is there a return?)" * (got is None))
-    if not close(expected):
-        hint = next((f"; {hint}" for value, hint in mistakes if close(value)), "")
-        expected, got = digits(expected, got)
-        raise Wrong(f"{what} should be {expected}, but {got} came{hint}")
+        raise Wrong(f"{what}: expected a number, got {got!r}")
+    if close(got, expected, tolerance):
+        return
+    hint = ""
+    for value, text in mistakes:
+        if close(got, value, tolerance):
+            hint = f"; {text}"
+            break
+    expected, got = digits(expected, got)
+    raise Wrong(f"{what}: expected {expected}, got {got}{hint}")
+
+
+def close(got, value, tolerance):
+    return abs(got - value) <= tolerance * max(1, abs(value))
 
 
 def digits(a, b):
-    """Two numbers as texts: of nine digits, or of as many as it takes to tell them apart."""
-    n = next((n for n in range(9, 17) if f"{a:.{n}g}" != f"{b:.{n}g}"), 17)
-    return f"{a:.{n}g}", f"{b:.{n}g}"
+    """Two numbers as texts, with nine digits or with as many as it takes to tell them apart."""
+    for n in range(9, 18):
+        texts = f"{a:.{n}g}", f"{b:.{n}g}"
+        if texts[0] != texts[1]:
+            break
+    return texts
 
 
-def numbers(got, length):
-    """The list `got`. Raises Wrong unless it has that length."""
+def check_list(got, length):
+    """Raises Wrong unless `got` is a list of that length."""
     if got is None:
-        raise Wrong("nothing came back (is there a return?)")
+        raise Wrong(f"expected a list of {length} numbers, got None (is there a return?)")
     if not isinstance(got, (list, tuple)) or len(got) != length:
-        raise Wrong(f"a list of {length} numbers should come back, but {got!r} came")
-    return list(got)
+        raise Wrong(f"expected a list of {length} numbers, got {got!r}")
+
+
+@contextlib.contextmanager
+def forbidden(owner, name, shortcut):
+    """While this is open, `owner.name` raises Wrong: it would be a shortcut."""
+    original = getattr(owner, name)
+
+    def refuse(*_, **__):
+        raise Wrong(f"a shortcut: {shortcut}")
+
+    setattr(owner, name, refuse)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
 
 
 def true_gradient(a, b, c):
-    """The gradient of f by the engine of this folder."""
+    """The gradient of f, by micrograd."""
     a, b, c = micrograd.Value(a), micrograd.Value(b), micrograd.Value(c)
-    (-(a**3) + (3 * b).sin() - 1 / c + b**2.5 - a**0.5).backward()
+    result = -(a**3) + (3 * b).sin() - 1 / c + b**2.5 - a**0.5
+    result.backward()
     return [a.grad, b.grad, c.grad]
 
 
 def check_gradient(solve):
     for a, b, c in [(2.0, 3.0, 4.0), (0.5, 1.25, -2.0)]:
-        mistakes = [
-            [(-3 * a**2, "-a^0.5 has a derivative too"),
-             (-3 * a**2 + 0.5 * a**-0.5, "-a^0.5 has the derivative -0.5 a^-0.5"),
-             (3 * a**2 - 0.5 * a**-0.5, "-a^3 has the derivative -3 a^2")],
-            [(math.cos(3 * b) + 2.5 * b**1.5, "sin(3b) has the derivative 3 cos(3b): the chain rule"),
-             (-3 * math.cos(3 * b) + 2.5 * b**1.5, "the derivative of sin is +cos"),
-             (3 * math.cos(b) + 2.5 * b**1.5, "the cosine is of 3b, not of b")],
-            [(-1 / c**2, "-1/c has the derivative +1/c^2"),
-             (1 / c, "-1/c is -c^-1: the power goes down to -2")],
+        mistakes_a = [
+            (-3 * a**2, "-a^0.5 has a derivative too"),
+            (-3 * a**2 + 0.5 * a**-0.5, "-a^0.5 has the derivative -0.5 a^-0.5: mind the sign"),
+            (-3 * a**2 - 0.5 * a**0.5, "the exponent goes down by one: a^0.5 has the derivative 0.5 a^-0.5"),
+            (3 * a**2 - 0.5 * a**-0.5, "-a^3 has the derivative -3 a^2: mind the sign"),
         ]
-        got, expected = numbers(solve(a, b, c), 3), true_gradient(a, b, c)
-        for name, ours, value, hints in zip("abc", got, expected, mistakes):
-            compare(f"df/d{name} at ({a:g}, {b:g}, {c:g})", ours, value, mistakes=hints)
+        mistakes_b = [
+            (math.cos(3 * b) + 2.5 * b**1.5, "sin(3b) has the derivative 3 cos(3b), by the chain rule"),
+            (-3 * math.cos(3 * b) + 2.5 * b**1.5, "the derivative of sin is +cos"),
+            (3 * math.cos(b) + 2.5 * b**1.5, "take the cosine of 3b, not of b"),
+            (3 * math.cos(3 * b) + 2.5 * b**2, "the exponent goes down by one: from 2.5 to 1.5, not to 2"),
+            (3 * math.cos(3 * b) + 2.5 * b**2.5, "the exponent goes down by one: from 2.5 to 1.5"),
+            (3 * math.cos(3 * b) + b**1.5, "the exponent becomes a factor: (b^2.5)' = 2.5 b^1.5"),
+        ]
+        mistakes_c = [
+            (-1 / c**2, "-1/c has the derivative +1/c^2: mind the sign"),
+            (1 / c, "-1/c is -c^-1, and the exponent goes down by one, to -2"),
+        ]
+        expected = true_gradient(a, b, c)
+        with forbidden(micrograd.Value, "backward", "micrograd does the work here; use a pencil"):
+            got = solve(a, b, c)
+        check_list(got, 3)
+        compare(f"df/da at ({a:g}, {b:g}, {c:g})", got[0], expected[0], mistakes=mistakes_a)
+        compare(f"df/db at ({a:g}, {b:g}, {c:g})", got[1], expected[1], mistakes=mistakes_b)
+        compare(f"df/dc at ({a:g}, {b:g}, {c:g})", got[2], expected[2], mistakes=mistakes_c)
+    return "at (2, 3, 4): " + ", ".join(f"{slope:.4f}" for slope in true_gradient(2.0, 3.0, 4.0))
 
 
 def polynomial(x, y, z):
     return x**3 + 2 * x * y + z
 
 
+def slopes_of_polynomial(solve, point, h):
+    """What `solve` returns for the polynomial. Raises Wrong if it changes the point."""
+    given = list(point)
+    slopes = solve(polynomial, given, h)
+    if given != point:
+        raise Wrong(f"the point was {point}, and you changed it to {given}; work on a copy")
+    check_list(slopes, 3)
+    return slopes
+
+
 def check_forward_difference(solve):
     x, y, z, h = 2.0, 3.0, 5.0, 0.25  # a step this large tells the formulas apart
-    got = differences(solve, [x, y, z], h)
+    got = slopes_of_polynomial(solve, [x, y, z], h)
+    expected = 3 * x**2 + 3 * x * h + h**2 + 2 * y, 2 * x, 1.0  # by expanding (x + h)^3
     start = polynomial(x, y, z)
-    expected = [3 * x**2 + 3 * x * h + h**2 + 2 * y, 2 * x, 1.0]  # of the polynomial, by expanding (x + h)^3
-    mistakes = [
-        [(expected[0] * h, "divide by h"),
-         (3 * x**2 - 3 * x * h + h**2 + 2 * y, "that is the slope to x - h: step forward"),
-         (3 * x**2 + h**2 + 2 * y, "that is the symmetric difference, exercise 1.3"),
-         ((polynomial(x + h, y + h, z + h) - start) / h, "move one input at a time")],
-        [(2 * (x + h), "the input before it is still moved: put it back"),
-         ((polynomial(x + h, y + h, z) - start) / h, "the input before it is still moved: put it back")],
-        [],
+    not_put_back = "the input before it is still moved; put it back"
+    mistakes_x = [
+        (expected[0] * h, "divide by h"),
+        (polynomial(x + h, y, z) / h, "subtract the value at the point itself"),
+        (3 * x**2 - 3 * x * h + h**2 + 2 * y, "this is the slope to x - h; step forward"),
+        (3 * x**2 + h**2 + 2 * y, "this is the symmetric difference, exercise 1.3"),
+        ((polynomial(x + h, y + h, z + h) - start) / h, "move one input at a time"),
     ]
-    for name, ours, value, hints in zip("xyz", got, expected, mistakes):
-        compare(f"the slope of x^3 + 2xy + z by {name} at (2, 3, 5) with h = 0.25", ours, value,
-                mistakes=hints)
+    mistakes_y = [
+        (2 * (x + h), not_put_back),
+        ((polynomial(x + h, y + h, z) - start) / h, not_put_back),
+    ]
+    compare_slopes(got, expected, mistakes_x, mistakes_y)
 
 
 def check_symmetric_difference(solve):
     x, y, z, h = 2.0, 3.0, 5.0, 0.25
-    got = differences(solve, [x, y, z], h)
-    expected = [3 * x**2 + h**2 + 2 * y, 2 * x, 1.0]
-    mistakes = [
-        [(2 * expected[0], "the two points are 2h apart: divide by 2h"),
-         (3 * x**2 + 3 * x * h + h**2 + 2 * y, "that is the forward difference: use f(x - h) too"),
-         (-expected[0], "upper minus lower, not lower minus upper")],
-        [(2 * (x + h), "the input before it is still moved: put it back"),
-         (2 * (x - h), "the input before it is still moved: put it back"),
-         ((polynomial(x + h, y + h, z) - polynomial(x - h, y - h, z)) / (2 * h),
-          "the input before it is still moved: put it back")],
-        [],
+    got = slopes_of_polynomial(solve, [x, y, z], h)
+    expected = 3 * x**2 + h**2 + 2 * y, 2 * x, 1.0
+    not_put_back = "the input before it is still moved; put it back"
+    mistakes_x = [
+        (2 * expected[0], "the two points are 2h apart; divide by 2h"),
+        (3 * x**2 + 3 * x * h + h**2 + 2 * y, "this is the forward difference; use f(x - h) too"),
+        (-expected[0], "subtract the lower from the upper, not the other way round"),
     ]
-    for name, ours, value, hints in zip("xyz", got, expected, mistakes):
-        compare(f"the slope of x^3 + 2xy + z by {name} at (2, 3, 5) with h = 0.25", ours, value,
-                mistakes=hints)
+    mistakes_y = [
+        (2 * (x + h), not_put_back),
+        (2 * (x - h), not_put_back),
+        ((polynomial(x + h, y + h, z) - polynomial(x - h, y - h, z)) / (2 * h), not_put_back),
+    ]
+    compare_slopes(got, expected, mistakes_x, mistakes_y)
+
+    # How close is it? The errors of both differences for f.
     point, h = [2.0, 3.0, 4.0], 0.001
     truth = true_gradient(*point)
-    forward = [(f(*point[:i], point[i] + h, *point[i + 1 :]) - f(*point)) / h for i in range(3)]
-    ours = numbers(solve(f, list(point), h), 3)
-    for name, slope, value in zip("abc", ours, truth):
-        compare(f"the slope of f by {name} at (2, 3, 4) with h = 0.001", slope, value, 1e-4)
-    forward, ours = (max(abs(s - t) for s, t in zip(slopes, truth)) for slopes in (forward, ours))
-    return f"largest error {ours:.1e}, forward difference {forward:.1e}: {forward / ours:,.0f} times as close"
+    slopes = solve(f, list(point), h)
+    check_list(slopes, 3)
+    error, forward_error = 0.0, 0.0
+    for i, name in enumerate("abc"):
+        what = f"the slope of f with respect to {name} at (2, 3, 4) with h = 0.001"
+        compare(what, slopes[i], truth[i], 1e-4)
+        moved = list(point)
+        moved[i] += h
+        error = max(error, abs(slopes[i] - truth[i]))
+        forward_error = max(forward_error, abs((f(*moved) - f(*point)) / h - truth[i]))
+    return (f"largest error {error:.1e}, with the forward difference {forward_error:.1e}: "
+            f"{forward_error / error:,.0f} times as close")
 
 
-def differences(solve, point, h):
-    """What solve gives for the polynomial at the point, which must stay as it is."""
-    before = list(point)
-    got = numbers(solve(polynomial, point, h), 3)
-    if point != before:
-        raise Wrong(f"the point should stay {before}, but it is {point} now: work on a copy")
-    return got
+def compare_slopes(got, expected, mistakes_x, mistakes_y):
+    for i, mistakes in enumerate((mistakes_x, mistakes_y, [])):
+        what = f"the slope of x^3 + 2xy + z with respect to {'xyz'[i]} at (2, 3, 5) with h = 0.25"
+        compare(what, got[i], expected[i], mistakes=mistakes)
 
 
 def check_number(solve):
-    operations = {  # each with the result for a = 2 and b = 3, and its derivatives by a and by b
-        "a + b": (lambda a, b: a + b, 5, 1, 1),
-        "a / b": (lambda a, b: a / b, 2 / 3, 1 / 3, -2 / 9),
-        "-a": (lambda a, b: -a, -2, -1, 0),
-        "a.exp()": (lambda a, b: a.exp(), math.exp(2), math.exp(2), 0),
-        "a.log()": (lambda a, b: a.log(), math.log(2), 1 / 2, 0),
-    }
-    for text, (operation, data, *slopes) in operations.items():
+    if isinstance(solve, type) and issubclass(solve, micrograd.Value):
+        raise Wrong("a shortcut: this is micrograd.Value; write a class of your own")
+    check_operations(solve)
+    check_softmax(solve)
+    a = solve(1.0)
+    b = a + a
+    c = b + a
+    (c + b).backward()
+    compare("a.grad, where b = a + a, c = b + a, after (c + b).backward()", a.grad, 5.0, mistakes=[
+        (1.0, "a and b are used twice: add to their grad (+=) instead of replacing it"),
+        (7.0, "b passed its grad on before all of it had arrived, and then again; use a topological order"),
+        (3.0, "either b passed its grad on too early (use a topological order), or a + a counts a only once"),
+    ])
+
+
+def check_operations(solve):
+    operations = [  # with the result for a = 2 and b = 3, and its derivatives with respect to a and to b
+        ("a + b", lambda a, b: a + b, 5.0, 1.0, 1.0),
+        ("a / b", lambda a, b: a / b, 2 / 3, 1 / 3, -2 / 9),
+        ("-a", lambda a, b: -a, -2.0, -1.0, 0.0),
+        ("a.exp()", lambda a, b: a.exp(), math.exp(2), math.exp(2), 0.0),
+        ("a.log()", lambda a, b: a.log(), math.log(2), 1 / 2, 0.0),
+    ]
+    for text, operation, data, slope_a, slope_b in operations:
         a, b = solve(2.0), solve(3.0)
         result = operation(a, b)
+        if result is None:
+            raise Wrong(f"{text}: expected a {solve.__name__}, got None (is there a return?)")
         if not isinstance(result, solve):
-            raise Wrong(f"{text} should be a {solve.__name__}, but {result!r} came"
-                        + " (is there a return?)" * (result is None))
-        compare(f"({text}).data, where a is 2 and b is 3,", result.data, data, mistakes=[
-            (-data, "the sign"), (math.log10(2), "log is the natural logarithm")])
+            raise Wrong(f"{text}: expected a {solve.__name__}, got {result!r}")
+        if any(isinstance(each, micrograd.Value) for each in getattr(result, "__dict__", {}).values()):
+            raise Wrong("a shortcut: there is a micrograd.Value inside; do without it")
+        compare(f"({text}).data for a = 2, b = 3", result.data, data, mistakes=[
+            (-data, "mind the sign"), (math.log10(2), "log is the natural logarithm")])
         result.backward()
-        start = "the derivative of the result by itself is 1: backward() starts from there"
-        for name, number, slope in zip("ab", (a, b), slopes):
-            compare(f"{name}.grad after ({text}).backward(), where a is 2 and b is 3,", number.grad, slope,
-                    mistakes=[(0, start)] * (result.grad != 1) + [(-slope, "the sign")])
+        for name, number, slope in (("a", a, slope_a), ("b", b, slope_b)):
+            mistakes = [(-slope, "mind the sign")]
+            if result.grad != 1:
+                hint = "the derivative of the result with respect to itself is 1; start from there"
+                mistakes = [(0.0, hint)]
+            compare(f"{name}.grad after ({text}).backward() for a = 2, b = 3", number.grad, slope,
+                    mistakes=mistakes)
+
+
+def check_softmax(solve):
     data = [0.0, 3.0, -2.0, 1.0]
     logits = [solve(x) for x in data]
     counts = [logit.exp() for logit in logits]
@@ -248,20 +332,20 @@ def check_number(solve):
     softmax = [math.exp(x) / sum(map(math.exp, data)) for x in data]  # the closed form
     compare("loss.data", loss.data, -math.log(softmax[3]))
     loss.backward()
-    twice = ("counts[3] is used twice: its grad is the sum of both parts (+=), and it is handed on when both "
-             "are there (topological order)")
-    for i, (logit, p) in enumerate(zip(logits, softmax)):
-        compare(f"logits[{i}].grad", logit.grad, p - (i == 3), mistakes=[
-            (0.0, "every Number hands its grad on to those it was made from, beginning with the loss"),
-            *((value, twice) for value in (-1.0, p, p - 2) if i == 3)])
-    a = solve(1.0)
-    b = a + a
-    c = b + a
-    (c + b).backward()
-    compare("a.grad, where b = a + a, c = b + a, and (c + b).backward(),", a.grad, 5.0, mistakes=[
-        (1.0, "a and b are used twice: add to the grad (+=), do not replace it"),
-        (7.0, "b handed its grad on before all of it had come, and then again: topological order"),
-        (3.0, "either b handed its grad on too early (topological order), or a + a counts a once")])
+    not_passed_on = "every Number passes its grad on to those it was computed from, beginning with the loss"
+    for i in range(3):
+        compare(f"logits[{i}].grad", logits[i].grad, softmax[i], mistakes=[(0.0, not_passed_on)])
+    p = softmax[3]
+    twice = ("counts[3] is used twice: its grad is the sum of two parts (+=), and it may pass that on only "
+             "when both have arrived (topological order)")
+    compare("logits[3].grad", logits[3].grad, p - 1, mistakes=[
+        (0.0, not_passed_on),
+        (-1.0, twice),
+        (p, twice),
+        (p - 2, twice),
+        (2 * p - 1, twice),
+        (2 * (p - 1), "counts[3] passed its grad on twice; visit every Number once, in topological order"),
+    ])
 
 
 EXERCISES = {
@@ -276,50 +360,101 @@ EXERCISES = {
 
 
 class Wrong(Exception):
-    """A wrong answer: what was expected, what came and, if the mistake is a common one, a hint."""
+    """A wrong answer: what was expected, what came instead and, if the mistake is a common one, a hint."""
 
 
 def verdict(solve, check):
-    """"to do", "right" (with a remark if the check has one) or "wrong" with the reason, in one line."""
+    """The result, "right", "wrong" or "to do", and a message in one line, which may be empty."""
     try:
         remark = check(solve)
     except NotImplementedError as error:
-        if not error.args:
-            return "to do"
-        problem = error
+        if not error.args:  # the blank
+            return "to do", ""
+        return "wrong", describe(error, check)
     except Wrong as error:
-        return f"wrong: {error}"
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (code that is being written fails in many ways)
-        problem = error
-    else:
-        return f"right ({remark})" if remark else "right"
-    name, message = type(problem).__name__, f": {problem}".splitlines()[0] if str(problem) else ""
-    file, checks = check.__code__.co_filename, compare.__code__.co_firstlineno  # the exercises stand above
-    frames = traceback.extract_tb(problem.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == file and frame.lineno < checks]
+        return "wrong", str(error)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (unfinished code fails in many ways)
+        return "wrong", describe(error, check)
+    return "right", remark or ""
+
+
+def describe(error, check):
+    """An exception in one line: its name, the line of the exercise that raised it, its message."""
+    text = type(error).__name__
+    if str(error):
+        text += f": {str(error).splitlines()[0]}"
+    file = check.__code__.co_filename
+    first_check = compare.__code__.co_firstlineno  # the exercises stand above it
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == file and frame.lineno < first_check]
     if not lines:
-        return f"wrong: the check cannot work with what came: {name}{message}"
-    return f"wrong: {name} in line {lines[-1]}{message}"
+        return f"your code does not fit the check: {text}"
+    return f"line {lines[-1]}: {text}"
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"exercises: {message}\n")
+
+
+def parse_arguments(arguments):
+    parser = Parser(prog="exercises", description=__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", nargs="*", metavar="NUMBER", help=f"any of {', '.join(EXERCISES)}")
+    parser.add_argument("--copy", metavar="FILE", help="write a copy of this file, to work in, and stop")
+    parser.add_argument("--json", action="store_true", help="print a JSON object per exercise, for teachers")
+    args = parser.parse_args(arguments)
+    for number in args.numbers:
+        if number not in EXERCISES:
+            parser.error(f"there is no exercise {number}; there are {', '.join(EXERCISES)}")
+    if args.copy is not None and (args.numbers or args.json):
+        parser.error("--copy cannot be combined with anything else")
+    return args
+
+
+def write_copy(path):
+    """Copy this file to `path`, which must not exist. The copy knows the folder of the original."""
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines(keepends=True)
+    for i, line in enumerate(lines):
+        if line.startswith("FOLDER = "):
+            lines[i] = f"FOLDER = Path({str(FOLDER)!r})  # change this if you move that folder\n"
+    try:
+        with open(path, "x", encoding="utf-8") as file:  # "x": an existing file is an error
+            file.writelines(lines)
+    except FileExistsError:
+        print(f"exercises: {path} exists already; choose another name", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"exercises: cannot write {path}: {error.strerror}", file=sys.stderr)
+        return 2
+    print(f"wrote {path}; work in it, and check it with: python {path}")
+    return 0
 
 
 def main(arguments):
-    """Check all exercises, or those whose numbers are given; returns the exit status."""
-    if {"-h", "--help"} & set(arguments):
-        print(f"{__doc__}\nThere are {', '.join(EXERCISES)}.")
-        return 0
-    for number in arguments:
-        if number not in EXERCISES:
-            print(f"exercises: there is no exercise {number}; there are {', '.join(EXERCISES)}",
-                  file=sys.stderr)
-            return 2
-    verdicts = []
-    for number in arguments or EXERCISES:
+    """Check the exercises that the arguments name, or all of them. Returns the exit status."""
+    args = parse_arguments(arguments)
+    if args.copy is not None:
+        return write_copy(args.copy)
+    results = []
+    for number in args.numbers or EXERCISES:
         solve, check = EXERCISES[number]
-        if arguments:
-            print(f"{inspect.getdoc(solve) or 'The task stood in the docstring, which is gone.'}\n")
-        verdicts.append(verdict(solve, check))
-        print(f"{number}  {solve.__name__:22}  {verdicts[-1]}", flush=True)
-    return int(any(line.startswith("wrong") for line in verdicts))
+        if args.json:
+            with contextlib.redirect_stdout(sys.stderr):  # what an answer prints is not part of the JSON
+                result, message = verdict(solve, check)
+            line = {"exercise": number, "function": solve.__name__, "result": result, "message": message}
+            print(json.dumps(line), flush=True)
+        else:
+            if args.numbers:
+                print(inspect.getdoc(solve) or "The task was in the docstring, which is gone.", end="\n\n")
+            result, message = verdict(solve, check)
+            if message:
+                message = f": {message}"
+            print(f"{number:4}  {solve.__name__:22}  {result}{message}", flush=True)
+        results.append(result)
+    if len(results) > 1 and not args.json:
+        print(", ".join(f"{results.count(result)} {result}" for result in ("right", "wrong", "to do")))
+    return 1 if "wrong" in results else 0
 
 
 if __name__ == "__main__":

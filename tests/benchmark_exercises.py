@@ -1,11 +1,13 @@
-"""The figures in README's table of exercises: python tests/benchmark.py exercises PART
+"""The figures in the ANSWERS.md of each folder: python tests/benchmark.py exercises PART
 
-    why         what the answers to "why?" rest on: lectures 2 to 7, half a minute
+    solutions   the checks of all exercises on the solutions, with what they print, a quarter of a minute
+    why         the figures behind the answers to "why?": lectures 2 to 7, half a minute
     counting    Kneser-Ney beside add-alpha counts, one to six letters of context, half a minute
     networks FOLDER ...   counts beside trained models of makemore.py, letter by letter;
                           folders as given to its -o
     picture FOLDER        README's picture: the runs of `makemore.py --type all -o FOLDER`, and Kneser-Ney
     direct      the MLP of lecture 3 with and without direct connections, three seeds, two minutes
+    search      wavenets with other settings (exercise 6.3), into out/search, a quarter of an hour
     sums        a GPT that learns to add, four ways (exercises 7.5 and 7.6)
 """
 import itertools
@@ -25,8 +27,18 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import solutions
 
 import makemore
+import micrograd.exercises
+from gpt import exercises as gpt_exercises
 from gpt import gpt
 from makemore import exercises
+
+
+def solved():
+    """What every check says of the solution."""
+    for module in (micrograd.exercises, exercises, gpt_exercises):
+        for number, (blank, check) in module.EXERCISES.items():
+            result, message = module.verdict(getattr(solutions, blank.__name__), check)
+            print(f"{number:4}  {result}: {message}".removesuffix(": "))
 
 
 def std_by_layer(tensors):
@@ -50,7 +62,7 @@ def why():
 
 
 def zero_start():
-    """4.1: what the loss comes to when all weights start at zero."""
+    """4.1: the loss when all weights start at zero."""
     data = exercises.groups(exercises.names()["training"], 3)
     x, y = data[:, :3], data[:, 3]
     for start in ("zero", "random"):
@@ -89,7 +101,7 @@ def large_logits():
 
 
 def row_or_product():
-    """2.5: the time of a look-up beside that of a product with one-hot vectors."""
+    """2.5: how long a look-up takes, and a product with one-hot vectors."""
     W, x = torch.randn(27, 27), torch.randint(27, (10_000,))
     print(f"2.5 equal: {torch.equal(W[x], F.one_hot(x, 27).float() @ W)}; 10,000 letters: "
           f"W[x] {milliseconds(lambda: W[x]):.2f} ms, "
@@ -136,9 +148,9 @@ def gradient_scale():
         for norm in (False, True):
             torch.manual_seed(2)
             _, gradients, by_weights = deep_tanh(1 / 6, norm, scale)
-            print(f"5   weights times {scale:4g}, batch norm {norm!s:5}: gradient by the output of "
-                  f"layers 1, 10 {std_by_layer(gradients[::9])}; "
-                  f"by the weights {std_by_layer(by_weights[::9])}")
+            print(f"5   weights times {scale:4g}, batch norm {norm!s:5}: gradient with respect to the "
+                  f"output of layers 1, 10 {std_by_layer(gradients[::9])}; "
+                  f"to the weights {std_by_layer(by_weights[::9])}")
 
 
 def folding():
@@ -167,11 +179,11 @@ def tree_or_convolution():
 
 
 def sqrt_of_d():
-    """7.2: the largest attention weight among 32 positions, by the size of the head."""
+    """7.2: the largest of 32 attention weights, for heads of several sizes."""
     for D in (4, 16, 64, 256):
         q, k = torch.randn(1000, D), torch.randn(32, D)
         plain, divided = ((q @ k.T / c).softmax(1).max(1).values.mean() for c in (1, D**0.5))
-        print(f"7.2 heads of {D:3}: mean largest weight of 32 without the root {plain:.2f}, "
+        print(f"7.2 heads of {D:3}: largest of 32 weights, on average, without the root {plain:.2f}, "
               f"with it {divided:.2f}")
 
 
@@ -331,6 +343,28 @@ def direct():
               + ", ".join(f"{loss:.4f} after {step:,}" for step, loss in losses.items()), flush=True)
 
 
+# A search ---------------------------------------------------------------------------------------------------
+
+
+def search():
+    """6.3: one change at a time to the default wavenet, then two at once."""
+    tries = {
+        "default": {},
+        "wider": {"n_embd2": 192, "dropout": 0.2},
+        "longer": {"block_size": 16, "dropout": 0.2},
+    }
+    words = makemore.read_words("names.txt")
+    results = {}
+    for name, settings in tries.items():
+        config = makemore.configure("wavenet", **settings)
+        results[name] = makemore.train(words, config, Path("out/search") / name).results
+    for name, settings in tries.items():
+        print(f"6.3 {name:8} {settings!s:40} validation {results[name]['validation'][0]:.4f}, "
+              f"{results[name]['seconds']:.0f} s of training")
+    best = min(results, key=lambda name: results[name]["validation"])
+    print("6.3 the best on the test words: {} {:.4f} +- {:.4f}".format(best, *results[best]["test"]))
+
+
 # Sums -------------------------------------------------------------------------------------------------------
 
 
@@ -369,7 +403,8 @@ def share_right(model, vocab, text):
 
 
 if __name__ == "__main__":
-    parts = {"why": why, "counting": counting, "direct": direct, "sums": sums}
+    parts = {"solutions": solved, "why": why, "counting": counting, "direct": direct, "search": search,
+             "sums": sums}
     if sys.argv[1:2] == ["networks"] and len(sys.argv) > 2:
         networks(sys.argv[2:])
     elif sys.argv[1:2] == ["picture"] and len(sys.argv) == 3:

@@ -1,11 +1,14 @@
-"""Figures of gpt. Let the machine do nothing else; all runs are on the CPU, in float32.
+"""Figures of gpt and its sequel. Let the machine do nothing else; all runs are on the CPU, in float32.
 
-    python tests/benchmark.py gpt                   counts, the textbook block and gpt.py on the same text
-    python tests/benchmark.py gpt --default         the default run by its command, and its samples
-    python tests/benchmark.py gpt --seconds 12 60   runs that end after about so many seconds of training
-    python tests/benchmark.py gpt --long            the long run by its command
-    python tests/benchmark.py gpt --generation      characters a second
-    python tests/benchmark.py gpt --ledger          what each departure and line to try does: tests/ledger.py
+    python tests/benchmark.py gpt                    from the bigram to the sequel, one table
+    python tests/benchmark.py gpt --story 60         gpt.py's departures added in turn, 60 s of training each
+    python tests/benchmark.py gpt --default          the default run by its command, and its samples
+    python tests/benchmark.py gpt --seconds 12 60    runs that end after about so many seconds of training
+    python tests/benchmark.py gpt --long             the long run by its command, and its samples
+    python tests/benchmark.py gpt --generation       characters a second
+    python tests/benchmark.py gpt --ledger           what each departure and line to try does: tests/ledger.py
+
+With --mixture, --default, --seconds, --long and --generation are about mixture.py.
 
 The textbook block is GPT-2's, trained as nanoGPT's README trains on a CPU: 4 layers, 4 heads, 128 channels,
 context 64, batch 12, 2,000 steps, AdamW at 1e-3 with cosine decay.
@@ -28,17 +31,85 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import ledger
 
-from gpt import gpt
+from gpt import gpt, mixture
 
-LONG = ["--block-size", "2048"]
-SETTINGS = {  # of runs with so many seconds of training; others: the defaults
-    12: {"block_size": 256, "batch_size": 8},
-    60: {},
+LONG = {  # the flags of the long runs
+    "gpt": ["--n-embd", "256", "--dropout", "0.2", "--max-steps", "2400"],
+    "mixture": ["--max-steps", "6000"],
 }
-MARKS = tuple(k / 10 for k in range(1, 11))  # shares of the training time: gpt.py evaluates ten times
+SETTINGS = {  # of runs with so many seconds of training; others: the defaults
+    ("gpt", 60): {},
+}
+TRIAL_STEPS = 30  # to see how many steps fit into so many seconds
+PUBLISHED = [  # by others, for the same text
+    ("nanoGPT's recipe for CPUs, in its README", 1.88),
+    ("lecture 7, 6 layers of 384 channels on a GPU", 1.48),
+    ("nanoGPT on a GPU, 6 layers of 384 channels, in its README", 1.4697),
+]
 
 
-# Counts, the textbook block and gpt.py
+def speed():
+    """GFLOP/s of matrix products in float32, the best of five trials."""
+    a = torch.randn(1024, 1024)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(5):
+            a @ a
+        seconds.append((time.perf_counter() - start) / 5)
+    return 2 * 1024**3 / min(seconds) / 1e9
+
+
+# From the bigram to the sequel
+
+
+def loss_of(logits, y):
+    return F.cross_entropy(logits.flatten(0, 1), y.flatten())
+
+
+def batch(tokens, size, block_size, rng):
+    starts = rng.integers(len(tokens) - block_size, size=size)
+    taken = torch.from_numpy(tokens[starts[:, None] + np.arange(block_size + 1)].astype(np.int64))
+    return taken[:, :-1], taken[:, 1:]
+
+
+@torch.no_grad()
+def exact_loss(model, tokens, block_size):
+    model.eval()
+    count = (len(tokens) - 1) // block_size
+    data = torch.from_numpy(tokens[: count * block_size + 1].astype(np.int64))
+    x, y = data[:-1].view(count, block_size), data[1:].view(count, block_size)
+    total = sum(loss_of(model(a), b).item() * len(a) for a, b in zip(x.split(64), y.split(64)))
+    model.train()
+    return total / count
+
+
+def train_bigram(training, validation, vocab_size, steps=10_000):
+    """(seconds, validation loss) of lecture 7's first model: a row of logits for each character."""
+    torch.manual_seed(1337)
+    rng = np.random.default_rng(1337)
+    model = nn.Embedding(vocab_size, vocab_size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, fused=True)
+    start = time.perf_counter()
+    for _ in range(steps):
+        x, y = batch(training, 32, 8, rng)
+        loss = loss_of(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return time.perf_counter() - start, exact_loss(model, validation, 64)
+
+
+def count(training, validation, vocab_size):
+    """(seconds, validation loss) of the counts alone."""
+    start = time.perf_counter()
+    counts = mixture.Counts.count(training, vocab_size)
+    seconds = time.perf_counter() - start
+    losses = []
+    for positions in np.array_split(np.arange(len(validation) - 1), 1 + len(validation) // 20_000):
+        log_q = counts.log_probs(validation, positions)
+        losses.append(-log_q[np.arange(len(positions)), validation[positions + 1]])
+    return seconds, np.concatenate(losses).astype(np.float64).mean()
 
 
 class TextbookBlock(nn.Module):
@@ -82,39 +153,16 @@ class TextbookGPT(nn.Module):
         return F.linear(self.norm(self.blocks(x)), self.char.weight)
 
 
-def loss_of(logits, y):
-    return F.cross_entropy(logits.flatten(0, 1), y.flatten())
-
-
-def batch(tokens, size, block_size, rng):
-    starts = rng.integers(len(tokens) - block_size, size=size)
-    taken = torch.from_numpy(tokens[starts[:, None] + np.arange(block_size + 1)].astype(np.int64))
-    return taken[:, :-1], taken[:, 1:]
-
-
-@torch.no_grad()
-def exact_loss(model, tokens, block_size):
-    model.eval()
-    count = (len(tokens) - 1) // block_size
-    data = torch.from_numpy(tokens[: count * block_size + 1].astype(np.int64))
-    x, y = data[:-1].view(count, block_size), data[1:].view(count, block_size)
-    total = sum(loss_of(model(a), b).item() * len(a) for a, b in zip(x.split(64), y.split(64)))
-    model.train()
-    return total / count
-
-
 def train_textbook(training, validation, vocab_size, steps=2000):
-    """[(step, seconds, validation loss), ...] of the recipe, seconds of training only."""
+    """(seconds, validation loss) of the recipe."""
     torch.manual_seed(1337)
     model, rng = TextbookGPT(vocab_size), np.random.default_rng(1337)
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), fused=True)
-    rows, seconds = [], 0.0
-    due = {round(share * steps) for share in MARKS}
+    start = time.perf_counter()
     for step in range(1, steps + 1):
-        start = time.perf_counter()
         decay = (step - 1 - 100) / (steps - 100)
         rate = 1e-3 * step / 100 if step <= 100 else 1e-4 + 0.5 * (1 + math.cos(math.pi * decay)) * 9e-4
         for group in optimizer.param_groups:
@@ -125,54 +173,56 @@ def train_textbook(training, validation, vocab_size, steps=2000):
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        seconds += time.perf_counter() - start
-        if step in due:
-            rows.append((step, seconds, exact_loss(model, validation, 64)))
-    return rows
+    return time.perf_counter() - start, exact_loss(model, validation, 64)
 
 
-def count(training, validation, vocab_size, block_size):
-    """(seconds, validation loss) of the counts alone; one table is enough for them."""
-    start = time.perf_counter()
-    counts = gpt.Counts.count(training, vocab_size)
-    seconds = time.perf_counter() - start
-    losses = []
-    for some in np.array_split(np.arange(0, len(validation) - block_size, block_size), 32):
-        if len(some):
-            _, y, log_q = gpt.windows(validation, some, block_size, counts)
-            losses.append(gpt.loss_of(log_q, y, reduction="none").mean(1))
-    return seconds, torch.cat(losses).double().mean().item()
+def train(program, text, folder, **values):
+    """The results of a run of gpt.py or mixture.py that prints nothing."""
+    return ledger.train(program, text, program.configure("cpu", **values), folder)
 
 
-def train(text, folder, **values):
-    """The results of a run of gpt.py that prints nothing."""
-    return ledger.train(gpt, text, gpt.configure("cpu", **values), folder)
-
-
-def train_for(seconds, text, folder, **values):
+def train_for(seconds, program, text, folder, **values):
     """The results of a run with as many steps as fit into so many seconds of training."""
-    trial = train(text, folder, **values, max_steps=30)
-    return train(text, folder, **values, max_steps=max(12, round(seconds * 30 / trial["seconds"])))
+    trial = train(program, text, folder, **{**values, "max_steps": TRIAL_STEPS})
+    steps = max(1, round(seconds * TRIAL_STEPS / trial["seconds"]))
+    return train(program, text, folder, **{**values, "max_steps": steps})
+
+
+def print_row(model, seconds, loss):
+    print(f"| {model} | {seconds:.0f} | {loss:.4f} |", flush=True)
 
 
 def compare(text, folder):
+    """The story of the README: each model learns the first 90 % of the text, its loss is that of the rest."""
     vocab = gpt.Vocab(text)
-    parts = gpt.split(vocab.encode(text), 64)
-    textbook = train_textbook(parts["training"], parts["validation"], len(vocab))
-    data, block_size = gpt.split(vocab.encode(text), 1024), gpt.configure("cpu").block_size
-    seconds, counted = count(data["training"], data["validation"], len(vocab), block_size)
-    results = train_for(textbook[-1][1], text, folder)
-    print("| model | optimizer | seconds | validation loss |\n|---|---|---:|---:|")
-    print(f"| counts alone (interpolated Kneser-Ney) | - | {seconds:.1f} | {counted:.3f} |")
-    print(f"| textbook GPT-2 block | AdamW | {textbook[-1][1]:.0f} | {textbook[-1][2]:.3f} |")
-    print(f"| gpt.py | Adam | {results['seconds']:.0f} | {results['validation'][0]:.3f} |")
-    print("\nSeconds of training (of counting). The mean over the whole validation text, in windows that do "
-          f"not overlap: of 64 characters for the textbook block, of {block_size} for the others.")
-    ours = [(step, seconds, validation) for step, seconds, _, validation in results["run"].log]
-    for name, rows in (("textbook GPT-2 block", textbook), ("gpt.py, on part of the validation text", ours)):
-        print(f"\n| {name}: step | seconds | validation |\n|---:|---:|---:|")
-        for step, seconds, loss in rows:
-            print(f"| {step} | {seconds:.0f} | {loss:.3f} |", flush=True)
+    data = gpt.split(vocab.encode(text), gpt.Config.block_size)
+    parts = data["training"], data["validation"], len(vocab)
+    print("| model | seconds of training | validation loss |\n|---|---:|---:|")
+    print_row("bigram, by gradient descent", *train_bigram(*parts))
+    print_row("counts: Kneser-Ney, six characters of context", *count(*parts))
+    print_row("textbook block, nanoGPT's recipe for CPUs", *train_textbook(*parts))
+    for name, program in (("gpt.py", gpt), ("mixture.py: with counts and copies", mixture)):
+        results = train(program, text, folder)
+        print_row(name, results["seconds"], results["validation"][0])
+    for name, loss in PUBLISHED:
+        print(f"| published: {name} | - | {loss} |")
+
+
+def tell_story(text, folder, seconds):
+    """gpt.py with all departures taken back, then with one more of them in each row."""
+    print(f"| gpt.py, {seconds} s of training | steps | validation loss |\n|---|---:|---:|")
+    name = "the textbook block in gpt.py's sizes, with Adam"
+    departures = ledger.departures()
+    for i in range(len(departures) + 1):
+        taken_back = departures[i:]
+        program = ledger.load_copy("gpt", folder, *taken_back)
+        values = {}
+        for edit in taken_back:
+            values |= edit.settings
+        results = train_for(seconds, program, text, folder, **values)
+        print(f"| {name} | {results['run'].step} | {results['validation'][0]:.4f} |", flush=True)
+        if taken_back:
+            name = f"and {taken_back[0].mark} {taken_back[0].departure}"
 
 
 # Runs by the command line
@@ -180,39 +230,40 @@ def compare(text, folder):
 
 MEASURE = """
 import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+with open(sys.argv[1], "w") as output:
+    subprocess.run(sys.argv[2:], check=True, stdout=output)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
-def run_command(folder, *flags):
-    """A run in a process of its own: (wall seconds, its peak memory in MB); not on Windows.
+def run_command(program, folder, flags):
+    """A run in a process of its own: (what it printed, wall seconds, its peak memory in MB); not on Windows.
 
     A small process in between starts it: on Linux a new process inherits the peak of its parent.
     """
-    print("python gpt/gpt.py", *flags, flush=True)
-    command = [sys.executable, str(ROOT / "gpt" / "gpt.py"), "-o", str(folder), *flags]
+    script = Path(program.__file__)
+    print(" ".join(["python", script.relative_to(ROOT).as_posix(), *flags]), flush=True)
+    output = Path(folder) / "output.txt"
+    command = [sys.executable, str(script), "-o", str(folder), "--device", "cpu", *flags]
     start = time.perf_counter()
-    memory = int(subprocess.check_output([sys.executable, "-c", MEASURE, *command]))
-    return time.perf_counter() - start, memory / (1e6 if sys.platform == "darwin" else 1024)
+    memory = int(subprocess.check_output([sys.executable, "-c", MEASURE, str(output), *command]))
+    seconds = time.perf_counter() - start
+    return output.read_text(encoding="utf-8"), seconds, memory / (1e6 if sys.platform == "darwin" else 1024)
 
 
-def report(text, folder, flags):
-    """Run it and print its figures. Returns the trained model and its vocab."""
-    wall, memory = run_command(folder, *flags)
-    model, vocab = gpt.load(folder)
-    validation = gpt.split(vocab.encode(text), model.config.block_size)["validation"]
-    loss, error = gpt.evaluate(model, validation)  # the same as at the end of the run
-    progress = gpt.read_checkpoint(folder)["progress"]
+def report(program, text, folder, flags=()):
+    """Run it and print its figures."""
+    output, wall, memory = run_command(program, folder, flags)
+    loss = re.search(r"^validation loss (.*?) on the whole", output, re.MULTILINE)[1]
+    progress = gpt.read_checkpoint(folder, program.FORMAT)["progress"]
     seconds = progress["seconds"]
     print("\n| figure | |\n|---|---:|")
-    print(f"| validation loss | {loss:.4f} (standard error {error:.4f}) |")
+    print(f"| validation loss | {loss} |")
     print(f"| the best step, of all | {progress['best_step']} of {progress['step']} |")
     print(f"| seconds of training | {seconds:.0f} |")
-    print(f"| seconds by the clock on the wall | {wall:.0f} |")
-    print(f"| share of them beside training | {1 - seconds / wall:.0%} |")
+    print(f"| seconds beside training | {wall - seconds:.0f}, {1 - seconds / wall:.0%} of the wall time |")
     print(f"| peak memory | {memory:.0f} MB |", flush=True)
-    return model, vocab
+    describe_samples(text, *program.load(folder))
 
 
 def words_of(text):
@@ -245,59 +296,83 @@ def describe_samples(text, model, vocab, characters=10_000):
     print(f"| words in {characters:,} sampled characters that the text does not have | "
           f"{len(invented)} of {len(words)}, {len(invented) / max(1, len(words)):.1%} |")
     print(f"| the longest passage that the text has too | {len(copy)} characters |")
-    print(f"\nthe first such words: {', '.join(invented[:10])}\nthe passage: {copy!r}")
+    print(f"\nthe first such words: {', '.join(invented[:10])}\nthe passage: {copy!r}\n")
 
 
-def timed_runs(text, folder, wanted):
+def timed_runs(program, text, folder, wanted):
     print("| seconds of training, aimed at | reached | steps | settings | validation loss |")
     print("|---:|---:|---:|---|---:|")
     for seconds in wanted:
-        values = SETTINGS.get(seconds, {})
-        results = train_for(seconds, text, folder, **values)
+        values = SETTINGS.get((program.NAME, seconds), {})
+        results = train_for(seconds, program, text, folder, **values)
         loss, error = results["validation"]
         flags = " ".join(f"{gpt.flag(name)} {value}" for name, value in values.items())
         print(f"| {seconds} | {results['seconds']:.1f} | {results['run'].step} | {flags or 'defaults'} | "
               f"{loss:.4f} (standard error {error:.4f}) |", flush=True)
 
 
-def generation(text):
+@torch.no_grad()
+def generate_without_cache(model, vocab, prompt, max_new_tokens):
+    """Call the model on the whole window for every character."""
+    generator = torch.Generator().manual_seed(0)
+    text = torch.tensor(vocab.encode(prompt).tolist())[None]  # (1, T)
+    for _ in range(max_new_tokens):
+        logits = model(text[:, -model.config.block_size :])[:, -1]
+        new = gpt.draw(logits, 0.8, None, generator)[:, None]
+        text = torch.cat((text, new), dim=1)
+    return vocab.decode(text[0].tolist())
+
+
+def generation(program, text):
     """Characters a second of an untrained model of the default size (the weights do not matter)."""
     vocab = gpt.Vocab(text)
-    config = gpt.configure("cpu", vocab_size=len(vocab))
-    model, prompt = gpt.GPT(config), text[: config.block_size]
-    model.counts = gpt.Counts.count(vocab.encode(text), len(vocab))
-    print(f"| generation, {config.block_size} characters of context | characters a second |\n|---|---:|")
-    for name, cached, number in (("with the cache", True, 500), ("without", False, 25)):
-        gpt.generate(model, vocab, prompt, max_new_tokens=5, cached=cached)
+    config = program.configure("cpu", vocab_size=len(vocab))
+    if program is mixture:
+        model = mixture.Mixture(config)
+        model.counts = mixture.Counts.count(vocab.encode(text), len(vocab))
+    else:
+        model = gpt.GPT(config)
+    model.eval()
+    prompt = text[: config.block_size]
+    print(f"| generation with {config.block_size} characters of context | characters a second |\n|---|---:|")
+    for name, number, function in (("with the KV cache", 500, gpt.generate),
+                                   ("without it", 50, generate_without_cache)):
+        function(model, vocab, prompt, max_new_tokens=5)
         start = time.perf_counter()
-        gpt.generate(model, vocab, prompt, max_new_tokens=number, seed=0, cached=cached)
+        function(model, vocab, prompt, max_new_tokens=number)
         print(f"| {name} | {number / (time.perf_counter() - start):.1f} |", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--story", type=int, metavar="SECONDS")
     parser.add_argument("--default", action="store_true")
     parser.add_argument("--seconds", type=int, nargs="+")
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--generation", action="store_true")
+    parser.add_argument("--mixture", action="store_true")
     ledger.add_arguments(parser)
     args = parser.parse_args()
     if args.ledger:
-        ledger.print_table("gpt", args.seeds, args.only, args.steps)
+        ledger.run(["gpt", "mixture"], args)
         return
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32\n")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32, "
+          f"{speed():.0f} GFLOP/s (products of 1,024 x 1,024)\n")
     text = gpt.read_file(ROOT / "data" / gpt.DEFAULT_TEXT)
+    program = mixture if args.mixture else gpt
     with tempfile.TemporaryDirectory() as folder:
+        if args.story:
+            tell_story(text, folder, args.story)
         if args.default:
-            describe_samples(text, *report(text, folder, []))
+            report(program, text, folder)
         if args.seconds:
-            timed_runs(text, folder, args.seconds)
+            timed_runs(program, text, folder, args.seconds)
         if args.long:
-            report(text, folder, LONG)
+            report(program, text, folder, LONG[program.NAME])
         if args.generation:
-            generation(text)
-        if not (args.default or args.seconds or args.long or args.generation):
+            generation(program, text)
+        if not (args.story or args.default or args.seconds or args.long or args.generation):
             compare(text, folder)
 
 

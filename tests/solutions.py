@@ -1,7 +1,7 @@
-"""The solutions of all exercises, each under the number that it has in exercises.py.
+"""The solutions of all exercises, each under its number.
 
-Look here when you have tried. Every function goes into exercises.py as it stands. Where the question is
-"why", the answer is the comment above the function.
+Look here after you have tried. Every function goes into exercises.py as it is. Where the task asks "why", the
+comment above the function answers. ANSWERS.md in each folder has the measured figures.
 """
 import math
 import random
@@ -15,13 +15,13 @@ LETTERS = ".abcdefghijklmnopqrstuvwxyz"  # as in makemore/exercises.py
 # Lecture 1: micrograd/exercises.py
 
 
-# 1.1 Each term has one rule. Only sin(3b) has something inside: the chain rule multiplies by the
+# 1.1 Each term has a rule of its own. Only sin(3b) has something inside, so the chain rule multiplies by the
 # derivative of 3b.
 def gradient(a, b, c):
     return [-3 * a**2 - 0.5 * a**-0.5, 3 * math.cos(3 * b) + 2.5 * b**1.5, 1 / c**2]
 
 
-# 1.2 A list for every input, since point must not change.
+# 1.2 Each input gets a copy of the point, because the point must not change.
 def forward_difference(function, point, h):
     slopes = []
     for i in range(len(point)):
@@ -31,9 +31,9 @@ def forward_difference(function, point, h):
     return slopes
 
 
-# 1.3 Why is it so much closer? f(x + h) = f + h f' + h^2/2 f'' + h^3/6 f''' + ... . In the forward difference
-# the term with f'' stays, so that the error shrinks like h. In f(x + h) - f(x - h) all even terms cancel out:
-# the error is h^2/6 f''', and a tenth of the step makes it a hundredth.
+# 1.3 How does the error shrink? f(x + h) = f + h f' + h^2/2 f'' + h^3/6 f''' + ... In the forward difference
+# the term with f'' remains, so the error shrinks in proportion to h. In f(x + h) - f(x - h) all even terms
+# cancel. The error is h^2/6 f''', so a tenth of the step makes it a hundred times smaller.
 def symmetric_difference(function, point, h):
     slopes = []
     for i in range(len(point)):
@@ -44,15 +44,15 @@ def symmetric_difference(function, point, h):
     return slopes
 
 
-# 1.4 Why "+=" and the order? A number that is used twice moves the result in two ways, and its gradient is
-# the sum of both. It may hand its gradient on only when both parts are there, so every number comes after all
-# the numbers that were made from it: a topological order, walked backward.
+# 1.4 Why "+=", and why the order? A number that is used twice moves the result in two ways, and its gradient
+# is the sum of both. It may pass its gradient on only when both parts have arrived, so every number comes
+# after all numbers that were computed from it: a topological order, walked backward.
 class Number:
     def __init__(self, data, inputs=(), derivatives=()):
         self.data = data
         self.grad = 0.0
         self.inputs = inputs
-        self.derivatives = derivatives  # of this number by each of its inputs
+        self.derivatives = derivatives  # of this number with respect to each of its inputs
 
     def __add__(self, other):
         return Number(self.data + other.data, (self, other), (1.0, 1.0))
@@ -101,8 +101,8 @@ def pairs(words):
 
 
 # 2.2 Why smooth at all? A group that never occurred would have the probability 0, and a single word that
-# holds it would make the loss infinite. Alpha is a belief that was there before any data: so many
-# of each group.
+# contains it would make the loss infinite. Alpha is a belief from before any data: as if every group had been
+# seen alpha times already.
 def trigrams(words, alpha):
     P = torch.full((27, 27, 27), alpha)
     for word in words:
@@ -111,8 +111,8 @@ def trigrams(words, alpha):
     return P / P.sum(2, keepdim=True)
 
 
-# 2.3 Why shuffle? The list is sorted, first the girls' names, then the boys', from frequent to rare. The last
-# tenth of it is rare boys' names, which say nothing about the rest.
+# 2.3 Why shuffle? The list is sorted, first the girls' names, then the boys', each from frequent to rare. Its
+# last tenth is rare boys' names, which say little about the rest.
 def split(words, seed):
     shuffled = [*words]
     random.Random(seed).shuffle(shuffled)
@@ -121,28 +121,29 @@ def split(words, seed):
 
 
 # 2.4 Why not on the training words? They are the words that were counted, so the less smoothing, the better
-# they look. Why the test words only once? Whoever picks the best of many on them reports luck too.
+# they look. Why the test words only once? The best of many results on them is partly luck.
 def tune_smoothing(loss, alphas):
     best = min(alphas, key=lambda alpha: loss("validation", alpha))
     return best, loss("test", best)
 
 
-# 2.5 Why the same? Entry k of the product is the sum over all i of onehot[i] * W[i, k]; every term but one is
-# 0 times something, and the one that is left is 1 * W[x, k]. A look-up finds it without 26 needless products.
+# 2.5 Why is it the same? Entry k of the product is the sum over all i of onehot[i] * W[i, k]. Every term but
+# one is 0 times something, and the remaining one is 1 * W[x, k]. A look-up finds it without 26 needless
+# products.
 def rows(W, x):
     return W[x]
 
 
-# 2.6 Why is F.cross_entropy better? It takes the largest logit off first, which changes no probability: exp
+# 2.6 Why is F.cross_entropy better? It first subtracts the largest logit, which changes no probability: exp
 # never gets a number above 0, so nothing overflows, and log never sees a rounded 0. It is also one operation
-# for autograd, with the short derivative of exercise 5.2, in place of five that each keep a tensor.
+# for autograd, with the short derivative of exercise 5.2, instead of five that each keep a tensor.
 def bigram_loss(W, x, y):
     return F.cross_entropy(W[x], y)
 
 
 # 2.7 Why count contexts and not occurrences? A shorter context is asked about letters that are new after the
 # longer one. A letter that is frequent only after one certain context (such as "u" after "q") is a bad guess
-# there, however often it occurs; a letter that follows many different contexts is a good one.
+# there, however often it occurs. A letter that follows many different contexts is a good one.
 def kneser_ney(words, n, discount):
     followers = [{} for _ in range(n + 1)]  # followers[k][context of k letters][letter]: the count
     for word in words:
@@ -181,20 +182,20 @@ def mlp(x, C, W1, b1, W2, b2):
     return torch.tanh(vectors.flatten(1) @ W1 + b1) @ W2 + b2
 
 
-# 3.2 Why small and not zero? Zero does it too, for this layer. Then no gradient passes it in the first step
-# (exercise 4.1); a factor of 0.01 keeps the loss at ln 27 and lets all layers learn from the first step on.
+# 3.2 Why small and not zero? Zero works too, for this layer. But then no gradient passes through it in the
+# first step (exercise 4.1). A factor of 0.01 keeps the loss at ln 27, and all layers learn at once.
 def output_layer(H, V):
     return 0.01 * torch.randn(H, V), torch.zeros(V)
 
 
-# 3.3 Why a longer context? A network of three letters cannot tell "elizab" from "tizab". Each letter more
-# costs only n_embd * n_embd2 weights, where a table of counts grows 27 times as large.
+# 3.3 Why a longer context? With three letters, a network cannot tell "elizab" from "tizab". Each further
+# letter costs only n_embd * n_embd2 weights; a table of counts would get 27 times as large.
 def configuration():
     return {"block_size": 5}
 
 
 # 3.4 What are the direct connections good for? Bengio et al. found that they neither help nor hurt the
-# result; a network with them learns faster, since the linear part of the task need not pass the tanh layer.
+# result, but that a network with them learns faster: the linear part of the task need not go through tanh.
 def direct(x, C, W1, b1, W2, b2, W3):
     inputs = C[x].flatten(1)  # (N, n * d)
     return torch.tanh(inputs @ W1 + b1) @ W2 + inputs @ W3 + b2
@@ -205,9 +206,9 @@ def direct(x, C, W1, b1, W2, b2, W3):
 
 
 # 4.1 Why does only b2 learn? The gradient of a weight is a product: what comes in, times the gradient of what
-# goes out. With all weights zero, h = tanh(0) = 0 comes into W2, so that W2 stays 0, and with W2 = 0 nothing
-# goes back to the layers before it. No step ever changes that: b2 alone learns how frequent each letter is.
-# One zero layer is no harm: it gets a gradient in the first step, and all others do from the second on.
+# goes out. With all weights zero, h = tanh(0) = 0 comes into W2, so W2 stays 0, and with W2 = 0 nothing goes
+# back to the layers before it. No step ever changes that: b2 alone learns how frequent each letter is. A
+# single zero layer does no harm: it gets a gradient in the first step, and all others from the second on.
 def zero_start():
     return {
         "all": {"b2"},
@@ -228,8 +229,8 @@ def batch_norm(x, gain, bias, mean, var, training, momentum=0.1, eps=1e-5):
     return out, new_mean, new_var
 
 
-# 4.3 Why can it be folded? At evaluation mean and variance are constants, so that batch norm is a
-# multiplication and an addition for each channel. A linear layer followed by these is another linear layer.
+# 4.3 Why can it be folded? At evaluation mean and variance are constants, so batch norm is one multiplication
+# and one addition per channel. A linear layer followed by these is another linear layer.
 def fold(W, gain, bias, mean, var, eps=1e-5):
     scale = gain / (var + eps).sqrt()
     return W * scale, bias - mean * scale
@@ -239,8 +240,8 @@ def fold(W, gain, bias, mean, var, eps=1e-5):
 # Lecture 5: makemore/exercises.py
 
 
-# 5.1 Two rules do most of it. What was used twice gets the sum of two gradients. What was used for many rows
-# (or columns) gets the sum over them: a sum forward is a copy backward, a copy forward is a sum backward.
+# 5.1 Two rules do most of the work. What was used twice gets the sum of two gradients. What was used for many
+# rows (or columns) gets the sum over them: a sum forward is a copy backward, and the other way round.
 def backward(v, x, y):
     N = len(x)
     d = {}
@@ -275,15 +276,16 @@ def backward(v, x, y):
 
 
 # 5.2 The loss of a row is log(sum of exp(logits)) - logits[y]. The derivative of the first part is the
-# softmax, that of the second is 1 at y. Each row of the result sums to zero: what pulls y up pushes the
+# softmax, and that of logits[y] is 1 at y. Each row of the result sums to zero: what pulls y up pushes the
 # others down.
 def cross_entropy_gradient(logits, y):
     return (logits.softmax(1) - F.one_hot(y, logits.shape[1])) / len(y)
 
 
-# 5.3 What does batch norm do to a gradient? It takes its mean away and its share along the normalised input,
-# since no step in these two directions would change the output; and it divides by the standard deviation. So
-# weights ten times as large get gradients a tenth as large, and the layers before them the same as ever.
+# 5.3 What does batch norm do to a gradient? It removes the mean and the part along the normalised input,
+# because no step in these two directions would change the output. And it divides by the standard deviation.
+# So weights ten times as large get gradients a tenth as large, and the layers before them notice nothing.
+# With the lecture's N - 1, the variance and the last mean change: x.var(0), and a sum over N - 1.
 def batch_norm_gradient(dout, x, gain, eps=1e-5):
     scale = (x.var(0, correction=0) + eps) ** -0.5
     normalized = (x - x.mean(0)) * scale
@@ -333,16 +335,52 @@ def tree(x, weights):
 
 
 # 6.2 Why is it a convolution? The same weights are applied at every position, and each node looks at two
-# inputs, which are 1, 2 and 4 positions apart. A node serves up to four trees, so that a word of T letters
-# takes about 3T nodes in place of 7T.
+# inputs, which are 1, 2 or 4 positions apart. A node serves up to four trees, so a word of T letters takes
+# about 3T nodes instead of 7T.
 def dilated(x, weights):
     for k, W in enumerate(weights):
-        x = torch.tanh(torch.cat([x[:, : -(2**k)], x[:, 2**k :]], dim=2) @ W)
+        distance = 2**k
+        older, newer = x[:, :-distance], x[:, distance:]
+        x = torch.tanh(torch.cat([older, newer], dim=2) @ W)
     return x
+
+
+# 6.3 The harness is `search` in tests/benchmark_exercises.py: `python tests/benchmark.py exercises search`
+# trains these runs.
+def search():
+    return ["out/search/wider", "out/search/longer", "out/search/default"]
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Lecture 7: gpt/exercises.py
+
+
+# 7.0a
+def average_by_loop(x):
+    means = []
+    for t in range(x.shape[1]):
+        means.append(x[:, : t + 1].mean(1))  # (B, C)
+    return torch.stack(means, dim=1)
+
+
+# 7.0b
+def averaging_matrix(T):
+    past = torch.ones(T, T).tril()
+    return past / past.sum(1, keepdim=True)
+
+
+# 7.0c Why does the third way lead to the fourth? exp(-inf) is 0 and exp(0) is 1, so with scores of 0 softmax
+# does what 7.0b does. But it makes weights of any scores, so they may depend on the text.
+def softmax_weights(scores):
+    past = torch.ones_like(scores).tril()
+    return scores.masked_fill(past == 0, -math.inf).softmax(-1)
+
+
+# 7.0d This is attention with nothing to learn: x is query, key and value at once.
+def average_by_scores(x):
+    scores = x @ x.mT  # (B, T, T)
+    past = torch.ones_like(scores).tril()
+    return scores.masked_fill(past == 0, -math.inf).softmax(-1) @ x
 
 
 # 7.1
@@ -354,9 +392,9 @@ def attention_by_loop(q, k, v):
     return torch.stack(results)
 
 
-# 7.2 Why sqrt(D)? The product of two random vectors of D numbers has a variance of D. Without the root the
-# scores of a wide head are so far apart that the softmax puts all weight on one position,
-# where its gradient vanishes.
+# 7.2 Why sqrt(D)? The product of two random vectors of D numbers has a variance of D. Without the root, the
+# scores of a wide head are so far apart that the softmax puts nearly all weight on one position, where its
+# gradient vanishes.
 def attention(q, k, v):
     scores = q @ k.mT / q.shape[-1] ** 0.5  # (B, T, T): row t, what position t looks at
     future = torch.ones_like(scores, dtype=torch.bool).triu(1)
@@ -371,16 +409,16 @@ def heads(x, W, n_head):
     return y.transpose(1, 2).reshape(B, T, C)
 
 
-# 7.4 Why the distance alone? Turning both vectors by the same angle leaves their product as it is. Turn a
-# query by s * speed and a key by t * speed: the product is the same as if the query had turned by
+# 7.4 Why only the distance? Rotating both vectors by the same angle does not change their product. Rotate a
+# query by s * speed and a key by t * speed: the product is the same as if the query had been rotated by
 # (s - t) * speed and the key not at all.
 def rotate(x, positions):
     D = x.shape[1]
     speed = 10000.0 ** (-2 * torch.arange(D // 2) / D)
     angles = positions[:, None] * speed.to(x)  # (T, D/2)
     a, b = x[:, ::2], x[:, 1::2]
-    turned = a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()
-    return torch.stack(turned, dim=2).flatten(1)
+    rotated = a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()
+    return torch.stack(rotated, dim=2).flatten(1)
 
 
 # 7.5 Why backwards? A sum is done from the last digit to the first, since each carry comes from the right.

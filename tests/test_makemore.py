@@ -5,6 +5,8 @@ Most runs call main(argv) in this process; a kill, a signal and an import have a
 
 import contextlib
 import csv
+import dataclasses
+import fractions
 import functools
 import io
 import math
@@ -597,9 +599,9 @@ def test_greedy_sampling_takes_the_likeliest_letter_of_the_whole_word_so_far(nam
             tokens.append(drawn)
         expected = VOCAB.decode(tokens[1:])
         assert expected.startswith(prompt)
-        assert mm.generate(model, VOCAB, prompt=prompt, num_samples=2, temperature=0) == [expected] * 2
-        if name != "ngram":  # (whose letters after a context never seen are all the likeliest)
-            assert mm.generate(model, VOCAB, prompt=prompt, num_samples=2, top_k=1) == [expected] * 2
+        options = {"prompt": prompt, "num_samples": 2, "max_length": 64}
+        assert mm.generate(model, VOCAB, **options, temperature=0) == [expected] * 2
+        assert mm.generate(model, VOCAB, **options, top_k=1) == [expected] * 2
 
 
 def test_a_prompt_is_kept_and_the_word_goes_on_from_it():
@@ -629,7 +631,8 @@ def test_sampling_leaves_the_global_random_state_and_the_mode_alone():
 def test_every_word_ends_even_if_the_model_never_ends_one():
     always = {letter: {"a": 1.0} for letter in ".abc"}
     model, vocab = table_model(always)
-    assert mm.generate(model, vocab, num_samples=3, seed=1) == ["a" * 64] * 3
+    assert mm.generate(model, vocab, num_samples=3, seed=1) == ["a" * 256] * 3
+    assert mm.generate(model, vocab, prompt="cb", num_samples=3, max_length=7) == ["cb" + "a" * 7] * 3
     never = {letter: {".": 1.0} for letter in ".abc"}
     model, vocab = table_model(never)
     assert mm.generate(model, vocab, num_samples=3, seed=1) == [""] * 3
@@ -827,7 +830,7 @@ def test_duplicates_are_dropped_before_the_split_and_said(capsys):
     Path("twice.txt").write_text("\n".join(WORDS + WORDS[:7]))
     assert not mm.main(["-i", "twice.txt", "--type", "ngram"])
     out = capsys.readouterr().out
-    assert "left out: 7 duplicates" in out
+    assert "left out as duplicates: 7\n" in out
     assert "60 words" in out
 
 
@@ -904,11 +907,11 @@ def test_ctrl_c_saves_and_says_how_to_go_on(stopped):
     reached = saved(folder / "out/makemore")["progress"]["step"]
     assert 0 < reached < 100_000
     assert (f"stopped after step {reached}; everything is saved; "
-            "the same command with --resume goes on") in shown.splitlines()[-1]
+            "run it again with --resume to continue") in shown.splitlines()[-1]
 
 
 def test_the_live_line_is_on_a_terminal_and_not_in_a_pipe(stopped, runs):
-    assert "batch " not in (runs / "printed.txt").read_text()
+    assert b"\r" not in (runs / "printed.txt").read_bytes()
     shown = stopped[2]
     assert "batch " in shown and " left" in shown
     for line in shown.split("\n"):  # what is printed for good covers the live line before it
@@ -1021,7 +1024,7 @@ def refuse(capsys, arguments, *parts):
 INPUTS = {
     "a directory": (None, ["directory"]),
     "a binary file": (b"PK\x03\x04abc\0\0\0", ["binary"]),
-    "no UTF-8": (b"emma\nolivia\nzo\xeb\n", ["utf-8", "position 14"]),
+    "no UTF-8": (b"emma\nolivia\nzo\xeb\n", ["line 3", "CP1252"]),
     "an empty file": (b"", ["empty"]),
     "blank lines only": (b"\n  \n\t\n\r\n", ["blank"]),
     "nine words": (b"a\nb\nc\nd\ne\nf\ng\nh\ni\n", ["9", "10"]),
@@ -1090,7 +1093,8 @@ def test_flags_that_contradict_the_checkpoint_are_refused(trained, capsys):
     for flag, value in (("--n-embd", 9), ("--n-embd2", 9), ("--block-size", 4), ("-b", 9), ("-l", 0.5),
                         ("-w", 0.5), ("--seed", 8)):
         refuse(capsys, ["--resume", flag, value], value)
-    refuse(capsys, ["--resume", "--max-steps", "3"], "--max-steps 3 is the total, but the run is at step 6")
+    refuse(capsys, ["--resume", "--max-steps", "3"],
+           "--max-steps 3 counts all steps, and this run has already done 6")
     refuse(capsys, ["--sample-only", "--n-embd", 9], "--n-embd")
     refuse(capsys, ["--sample-only", "--type", "all"],
            "--type all contradicts the run in the folder, which has mlp")
@@ -1112,23 +1116,25 @@ def test_a_changed_input_is_refused_on_resume_and_an_equal_one_is_not(trained, c
     assert not go("--resume", "-o", "own", "-i", "words.txt")
 
 
-def test_a_resumed_run_takes_the_number_of_threads_it_was_started_with(trained):
+def test_a_resumed_run_takes_the_number_of_threads_it_was_started_with(trained, capsys):
     out, threads = trained("mlp"), torch.get_num_threads()
     content = saved(out)
     content["threads"] = threads + 1
     torch.save(content, out / "model.pt")
     try:
-        assert not go("--resume")
-        assert torch.get_num_threads() == threads + 1
+        assert not mm.main(["--resume"])
+        assert f"device: cpu, {threads + 1} threads" in capsys.readouterr().out
+        assert torch.get_num_threads() == threads, "put back"
+        assert saved(out)["threads"] == threads + 1
     finally:
         torch.set_num_threads(threads)
 
 
 def test_a_prompt_with_characters_that_the_model_never_saw_is_refused(trained, capsys):
     trained("mlp")
-    refuse(capsys, ["--sample-only", "--prompt", "abx"], "x", "it knows abcde")
+    refuse(capsys, ["--sample-only", "--prompt", "abx"], "'x'; the vocabulary is abcde")
     refuse(capsys, ["--sample-only", "--prompt", "a\nb"], "one line")
-    refuse(capsys, ["--sample-only", "--prompt", "é🐍\udcff"], "it knows abcde")
+    refuse(capsys, ["--sample-only", "--prompt", "é🐍\udcff"], "the vocabulary is abcde")
     refuse(capsys, ["--resume", "--prompt", "A"], "'A'")
     refuse(capsys, ["-i", "words.txt", "--prompt", "A"], "'A'")
 
@@ -1239,18 +1245,41 @@ def test_words_of_any_characters_train_and_sample(what, capsys):
     assert mm.load("out/makemore")[1].chars == "\n" + "".join(sorted(set("".join(words))))
 
 
-def test_words_above_64_characters_are_left_out_with_a_warning(capsys):
-    Path("long.txt").write_text("\n".join([*WORDS, "a" * 65, "b" * 64, "c" * 300]))
+def test_too_long_words_and_duplicates_are_counted_apart(capsys):
+    Path("long.txt").write_text("\n".join([*WORDS, "a" * 257, "b" * 256, "c" * 300, WORDS[0]]))
     assert not mm.main(["-i", "long.txt", "--type", "ngram"])
-    out, _ = capsys.readouterr()
+    out = capsys.readouterr().out
     assert "61 words" in out
-    assert "left out: 2 duplicates and words of more than 64 characters" in out
-    assert saved("out/makemore")["digest"] == mm.digest([*WORDS, "b" * 64])
+    assert "left out as duplicates: 1\n" in out
+    assert "left out as longer than 256 characters: 2\n" in out
+    assert "WARNING" not in out
+    assert saved("out/makemore")["digest"] == mm.digest([*WORDS, "b" * 256])
+
+
+def test_losing_more_than_a_twentieth_of_the_words_for_their_length_stands_out(capsys):
+    arguments = ["-i", "words.txt", "--type", "ngram", "--max-length"]
+    assert not mm.main([*arguments, "5"])
+    long = sum(len(word) > 5 for word in WORDS)
+    assert 3 < long < 50
+    out = capsys.readouterr().out
+    assert f"WARNING: {100 * long / 60:.0f} % of the words are left out" in out
+    assert "The longest has 7 characters." in out
+    assert saved("out/makemore")["config"]["max_length"] == 5
+    assert not mm.main([*arguments, "7"])
+    assert "left out" not in capsys.readouterr().out
+
+
+def test_a_line_of_100_000_characters_among_short_ones_does_no_harm(capsys):
+    Path("long.txt").write_text("\n".join([*WORDS, "ab" * 50_000]))
+    for name in ("ngram", "transformer"):
+        assert not mm.main(["-i", "long.txt", "--type", name, "--max-steps", "2", *TINY])
+        assert "left out as longer than 256 characters: 1\n" in capsys.readouterr().out
+    assert saved("out/makemore")["config"]["block_size"] == 8
 
 
 def test_letters_of_words_that_are_left_out_are_not_in_the_vocabulary():
     Path("long.txt").write_text("\n".join([*WORDS, "z" * 65]))
-    arguments = ["-i", "long.txt", "--type", "bigram", *TINY]
+    arguments = ["-i", "long.txt", "--type", "bigram", "--max-length", "64", *TINY]
     assert not go(*arguments, "--max-steps", "2")
     assert mm.load("out/makemore")[1].chars == "\nabcde"
     assert not go("--resume", "--max-steps", "3")
@@ -1308,7 +1337,7 @@ def test_a_model_of_ones_own_trains_samples_and_resumes(monkeypatch):
     with pytest.raises(mm.UserError, match='like="mlp"'):
         mm.configure("mine")
     monkeypatch.delitem(mm.MODELS, "mine")
-    with pytest.raises(mm.UserError, match="put its class into MODELS"):
+    with pytest.raises(mm.UserError, match="register it in MODELS first"):
         mm.load("out/mine")
 
 
@@ -1349,7 +1378,7 @@ def test_vectors_of_one_number_can_be_drawn(name):
 
 
 def test_words_with_unknown_letters_are_refused_instead_of_cut():
-    with pytest.raises(mm.UserError, match="never saw 'E'"):
+    with pytest.raises(mm.UserError, match="not in the vocabulary: 'E'; the vocabulary is am"):
         mm.Words(["Emma"], mm.Vocab("ma"))
 
 
@@ -1380,9 +1409,9 @@ def test_a_checkpoint_with_the_right_name_and_wrong_content_is_refused(flag, tra
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             refuse(capsys, [flag], "model.pt is damaged")
-    for other in ("gpt 4", "makemore 1"):
+    for other in ("gpt 4", "makemore 4"):
         torch.save({"format": other}, out / "model.pt")
-        refuse(capsys, [flag], f"is a checkpoint of {other}, and this is {mm.FORMAT}")
+        refuse(capsys, [flag], f"has format {other}; this version reads {mm.FORMAT}")
     (out / "model.pt").unlink()
     (out / "model.pt").mkdir()
     refuse(capsys, [flag], "model.pt is damaged")
@@ -1456,6 +1485,317 @@ def test_two_runs_write_into_one_folder_without_breaking_each_others_files():
                 os._exit(status or 0)
         assert (status, os.waitpid(other, 0)[1]) == (None, 0)
         assert mm.load(out)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# What users ran into
+
+
+def by_heart(max_steps=200):
+    """Few words and a high learning rate: the validation loss only gets worse."""
+    letters = random.Random(1)
+    words = ["".join(letters.choices("abcdefghijkl", k=6)) for _ in range(40)]
+    return words, mm.configure("mlp", max_steps=max_steps, learning_rate=0.1, batch_size=32)
+
+
+def test_a_run_that_learned_its_words_by_heart_says_so_and_its_last_weights_can_be_sampled(capsys):
+    words, config = by_heart()
+    _, vocab, results = mm.train(words, config, "out/makemore", num_samples=3)
+    out = capsys.readouterr().out
+    assert results["run"].best_step == 0
+    assert "WARNING: validation never got below its first value: the run learned its words by heart" in out
+    last = read_log("out/makemore")[-1]
+    assert f"At the last step, 200: validation {float(last['val_loss']):.4f}" in out
+    best, _ = mm.load("out/makemore")
+    model, _ = mm.load("out/makemore", last=True)
+    training = mm.Words(mm.split(words)["training"], vocab)
+    assert mm.evaluate(model, training)[0] < 1
+    assert mm.evaluate(best, training)[0] > 2
+    assert not mm.main(["--sample-only", "--last", "--seed", "1"])
+    sampled = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()]
+    assert sampled == mm.generate(model, vocab, seed=1) != mm.generate(best, vocab, seed=1)
+
+
+def test_a_run_that_diverged_says_so(capsys):
+    mm.train(WORDS, mm.configure("mlp", max_steps=40, learning_rate=100), "out/makemore")
+    out = capsys.readouterr().out
+    assert "WARNING: validation never got below its first value: the run diverged" in out
+
+
+def test_a_run_that_learned_something_has_no_warning(trained, capsys):
+    mm.train(WORDS, mm.configure("mlp", max_steps=60), "out/makemore")
+    assert "WARNING" not in capsys.readouterr().out
+
+
+def test_the_first_evaluation_shows_samples_of_the_untrained_model(capsys):
+    mm.train(WORDS, mm.configure("mlp", max_steps=3), "out/makemore", num_samples=3)
+    lines = capsys.readouterr().out.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("step     0/3"))
+    assert lines[first + 1].startswith("  new: ")
+
+
+ENCODINGS = {
+    "latin-1": ("emma\n" * 9 + "zoë\n" + "anna\n" * 90, "latin-1", ["line 10 ", "iconv -f CP1252 -t UTF-8"]),
+    "cp1252": ("emma\n" * 9 + "“zoë”\n" + "anna\n" * 90, "cp1252", ["line 10 ", "iconv -f CP1252 -t"]),
+    "utf-16": ("emma\nzoë\n" * 9, "utf-16", ["iconv -f UTF-16 -t UTF-8"]),
+    "utf-16-le": ("emma\nanna\n" * 9, "utf-16-le", ["iconv -f UTF-16LE -t UTF-8"]),
+    "utf-16-be": ("emma\nanna\n" * 9, "utf-16-be", ["iconv -f UTF-16BE -t UTF-8"]),
+    "koi8-r": ("анна\nольга\n" * 9, "koi8-r", ["line 1 ", "iconv -f ENCODING"]),
+}
+
+
+@pytest.mark.parametrize("what", ENCODINGS)
+def test_a_file_in_another_encoding_is_refused_with_the_command_that_converts_it(what, capsys):
+    text, encoding, parts = ENCODINGS[what]
+    Path("input").write_bytes(text.encode(encoding))
+    refuse(capsys, ["-i", "input"], *parts)
+
+
+def test_the_commands_that_convert_a_file_do():
+    iconv = shutil.which("iconv")
+    if not iconv:
+        pytest.fail("iconv is part of every Unix")
+    for what in ("latin-1", "cp1252", "utf-16", "utf-16-le"):
+        text, encoding, _ = ENCODINGS[what]
+        Path("input").write_bytes(text.encode(encoding))
+        with pytest.raises(mm.UserError) as caught:
+            mm.read_file("input")
+        command = str(caught.value).split(": ")[-1].removesuffix(" converts it")
+        assert subprocess.run(command, shell=True, check=False).returncode == 0
+        assert mm.read_file("new.txt") == text
+
+
+def test_a_damaged_utf_8_file_is_told_from_one_in_another_encoding(capsys):
+    Path("input").write_bytes("zoë\nrenée\n".encode() * 20 + b"half \xed\xa0\x80 pair\n")
+    refuse(capsys, ["-i", "input"], "line 41 is not UTF-8, but most of the file is", "iconv -c -f UTF-8")
+
+
+def test_only_line_ends_part_words():
+    Path("input").write_bytes("one\rtwo\r\nthree\n\x0cfour\x0c\nfi\u2028ve\u2028\nsi\x85x \t\n".encode())
+    assert mm.read_words("input") == ["one", "two", "three", "four", "fi\u2028ve", "si\x85x"]
+
+
+def test_numbers_and_paths_of_any_type_train_a_model_that_can_be_loaded_and_resumed():
+    config = mm.configure(np.str_("mlp"), max_steps=np.int64(3), learning_rate=np.float64(0.01),
+                          weight_decay=fractions.Fraction(1, 100), n_embd=torch.tensor(4),
+                          n_embd2=np.uint8(8))
+    config.batch_size = np.int32(8)
+    config.seed = torch.tensor(7)
+    mm.train(WORDS, config, Path("out/makemore"), source=Path("words.txt"), temperature=np.float32(0.5),
+             num_samples=np.int64(3))
+    content = saved("out/makemore")
+    assert {type(value) for value in content["config"].values()} == {str, int, float, type(None)}
+    assert content["source"] == str(Path("words.txt").resolve())
+    model, vocab = mm.load("out/makemore")
+    assert len(mm.generate(model, vocab, num_samples=torch.tensor(2), seed=np.int64(1))) == 2
+    assert mm.resume("out/makemore", max_steps=np.int64(5)).results["run"].step == 5
+
+
+@pytest.mark.parametrize("name, value", [
+    ("max_steps", "100"), ("max_steps", None), ("max_steps", 8.0), ("learning_rate", "0.1"),
+    ("learning_rate", None), ("n_embd", [3]), ("dropout", 1j), ("batch_size", np.array([1, 2])),
+    ("seed", math.nan),
+])
+def test_settings_that_are_not_numbers_are_refused_in_a_sentence(name, value):
+    with pytest.raises(mm.UserError, match=f"^--{name.replace('_', '-')} must be a .*number, not "):
+        mm.configure("transformer", **{name: value})
+    config = dataclasses.replace(mm.configure("transformer"), **{name: value})
+    with pytest.raises(mm.UserError, match="number, not "):
+        mm.train(WORDS, config, "out/makemore")
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("options", [
+    {"temperature": -1}, {"temperature": math.nan}, {"temperature": "1"}, {"num_samples": -5},
+    {"num_samples": 0}, {"num_samples": 2.5}, {"top_k": -1}, {"top_k": 0}, {"seed": -1}, {"max_length": 0},
+    {"prompt": 5},
+], ids=str)
+def test_options_of_sampling_are_checked_in_generate_and_before_training(options):
+    model = make_model("mlp")
+    with pytest.raises(mm.UserError, match="must be"):
+        mm.generate(model, VOCAB, **options)
+    with pytest.raises(mm.UserError, match="must be"):
+        mm.train(WORDS, mm.configure("ngram"), "out/makemore", **options)
+    assert not Path("out").exists()
+
+
+def test_counting_gives_the_counted_model_however_bad_its_validation_loss():
+    words = ["Paris", "London", "Berlin", "Madrid", "Rome", "Vienna", "Prague", "Warsaw", "Lisbon", "Dublin",
+             "Oslo", "Helsinki"]
+    model, _, results = mm.train(words, mm.configure("ngram"), "out/makemore")
+    assert results["run"].best_step == 1
+    assert model.counts.sum() == sum(len(word) + 1 for word in mm.split(words)["training"])
+    assert mm.load("out/makemore")[0].counts.sum() == model.counts.sum()
+
+
+def test_counting_in_pieces_is_counting_at_once():
+    data = mm.Words(WORDS, VOCAB)
+    one, other = make_model("ngram"), mm.NGram(dataclasses.replace(mm.configure("ngram"), vocab_size=6))
+    for index in torch.arange(len(WORDS)).split(7):
+        other.fit(*data.batch(index))
+    other.alpha.fill_(0.3)
+    x, _ = data.batch(torch.arange(len(WORDS)))
+    assert torch.equal(one(x), other(x))
+
+
+def test_a_single_test_word_has_no_standard_error(capsys):
+    mm.train(WORDS[:12], mm.configure("ngram"), "out/makemore")
+    out = capsys.readouterr().out
+    assert "(of one word)" in out and "standard error" not in out
+    assert math.isnan(mm.evaluate(make_model("mlp"), mm.Words(["abc"], VOCAB))[1])
+
+
+def test_too_few_words_are_refused_with_the_cause(capsys):
+    Path("one line.txt").write_text(" ".join(WORDS * 3))
+    refuse(capsys, ["-i", "one line.txt"], "found 0", "longer than --max-length 256",
+           "write each word on a line of its own")
+    Path("sentences.txt").write_text("\n".join(f"{i} " + "blah " * 100 for i in range(50)))
+    refuse(capsys, ["-i", "sentences.txt"], "found 0; 50 of 50 lines are longer than --max-length 256")
+    Path("same.txt").write_text("a\nb\n" * 50)
+    refuse(capsys, ["-i", "same.txt"], "found 2; the other 98 lines repeat them")
+
+
+def test_lines_with_their_ends_are_words():
+    with open("words.txt") as file:
+        lines = file.readlines()
+    assert mm.clean(lines, 256) == WORDS
+    with open("words.txt") as file:
+        assert mm.clean(file, 256) == WORDS
+
+
+@pytest.mark.parametrize("words, part", [
+    ("words.txt", "read_words"), (Path("words.txt"), "read_words"), (" ".join(WORDS), "must be a list"),
+    (5, "must be a list"),
+    ([*WORDS, 5], "must be text, not 5"), ([*WORDS, math.nan], "must be text, not nan"),
+    ([*WORDS, b"abc"], "must be text, not b'abc'"), ([*WORDS, "a\nb"], "must be one line"),
+    ([*WORDS, "a\ud800b"], "half of a character"),
+], ids=str)
+def test_what_is_no_list_of_words_is_refused(words, part):
+    with pytest.raises(mm.UserError, match=part):
+        mm.train(words, mm.configure("ngram"), "out/makemore")
+    assert not Path("out").exists()
+
+
+def test_a_checkpoint_can_be_named_itself(trained):
+    out = trained("mlp")
+    model, vocab = mm.load(out / "model.pt")
+    assert mm.generate(model, vocab, seed=1) == mm.generate(*mm.load(out), seed=1)
+    assert mm.resume(out / "model.pt", max_steps=8).results["run"].step == 8
+    assert saved(out)["progress"]["step"] == 8
+    shutil.copy(out / "model.pt", "another.pt")
+    assert mm.load("another.pt")[1].chars == vocab.chars
+
+
+def test_a_device_that_is_not_there_is_refused_by_load(trained):
+    out = trained("mlp")
+    with pytest.raises(mm.UserError, match="cannot be used here"):
+        mm.load(out, device="cuda:77")
+    assert mm.device_of(mm.load(out, device=torch.device("cpu"))[0]).type == "cpu"
+
+
+def test_sampling_refuses_what_it_would_ignore(trained, capsys):
+    trained("mlp")
+    refuse(capsys, ["--sample-only", "-i", "nowhere.txt"], "nowhere.txt")
+    Path("other.txt").write_text("\n".join(WORDS[:-1]))
+    refuse(capsys, ["--sample-only", "-i", "other.txt"], "does not have the words of the run")
+    refuse(capsys, ["--sample-only", "--diagnose"], "--diagnose")
+    refuse(capsys, ["-i", "words.txt", "--last"], "--last needs --sample-only")
+    refuse(capsys, ["--sample-only", "--max-length", "9"], "--max-length 9 contradicts")
+
+
+def test_training_leaves_torchs_random_numbers_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    mm.train(WORDS, mm.configure("transformer", max_steps=2, **SIZES), "out/makemore")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_run_stays_in_its_folder_when_the_working_directory_changes(tmp_path, monkeypatch):
+    begin = mm.Run.look
+
+    def move(run):
+        begin(run)
+        os.chdir("/")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mm.Run, "look", move)
+        mm.train(WORDS, mm.configure("mlp", max_steps=2), "out/makemore", source="words.txt")
+    os.chdir(tmp_path)
+    assert saved("out/makemore")["progress"]["step"] == 2
+    assert saved("out/makemore")["source"] == str(tmp_path / "words.txt")
+    assert Path("out/makemore/letters.png").exists()
+
+
+def test_an_evaluation_takes_words_of_similar_length_in_batches_of_bounded_size():
+    data = mm.Words([*WORDS, "a" * 200], VOCAB)
+    batches = list(data.batches_by_length(50))
+    assert sorted(torch.cat(batches).tolist()) == list(range(61))
+    for index in batches:
+        assert len(index) == 1 or len(index) * data.lengths[index].max() <= 50
+    assert sorted(torch.cat(list(data.batches_by_length(50, limit=9))).tolist()) == list(range(9))
+
+
+def test_of_a_million_words_a_hundred_thousand_validate_and_as_many_test():
+    parts = mm.split(range(1_200_000))
+    assert {name: len(part) for name, part in parts.items()} == {
+        "training": 1_000_000, "validation": 100_000, "test": 100_000}
+
+
+def test_a_long_silence_is_broken_by_a_line_on_a_pipe_too(monkeypatch, capsys):
+    now = 100.0
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: now)
+        progress = mm.Progress()
+        for now in (100.5, 101.5, 102.5, 103.5, 105.0):
+            progress.show(f"at {now}")
+    assert capsys.readouterr().out == "at 102.5\nat 105.0\n"
+
+
+def test_top_k_draws_from_exactly_k_letters_even_if_they_are_equally_likely():
+    same = {letter: dict.fromkeys(".abc", 0.25) for letter in ".abc"}
+    model, vocab = table_model(same)
+    for k in (1, 2, 3):
+        words = mm.generate(model, vocab, prompt="a", num_samples=200, top_k=k, seed=1, max_length=1)
+        assert set("".join(words)) == set("abc"[:max(1, k - 1)])
+
+
+class Undecided(Mine):
+    """Its logits are not numbers in evaluation."""
+
+    def forward(self, x):
+        logits = super().forward(x)
+        return logits if self.training else logits * math.nan
+
+
+def test_a_run_whose_validation_loss_is_never_a_number_ends_in_a_sentence(monkeypatch):
+    monkeypatch.setitem(mm.MODELS, "mine", Undecided)
+    with pytest.raises(mm.UserError, match="logits are not numbers") as caught:
+        mm.train(WORDS, mm.configure("mine", like="mlp", max_steps=2), "out/makemore")
+    assert caught.value.status == 1
+    assert saved("out/makemore")["progress"]["step"] == 2
+
+
+def test_a_write_whose_clean_up_fails_too_is_refused_in_a_sentence():
+    Path("file").write_text("mine")
+    with pytest.raises(mm.UserError, match="cannot write file/below: Not a directory"):
+        mm.write_file(Path("file/below"), b"")
+
+
+def test_ctrl_c_while_torch_is_imported_makes_no_traceback():
+    Path("torch").mkdir()
+    Path("torch/__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    finished = subprocess.run([sys.executable, SCRIPT], env=environment, check=False, capture_output=True,
+                              text=True, timeout=60)
+    assert (finished.returncode, finished.stderr) == (-signal.SIGINT, "")
+
+
+@pytest.mark.parametrize("name", ["ngram", "bigram"])
+def test_pairs_of_many_letters_are_drawn(name):
+    words = [chr(0x4E00 + i) + chr(0x4E00 + 7 * i % 3000) for i in range(3000)]
+    mm.train(words, mm.configure(name, max_steps=1, block_size=1), "out/makemore", num_samples=1)
+    assert Path("out/makemore/pairs.png").exists()
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 KERNEL = r'''
-import ast, io, json, os, signal, sys
+import ast, builtins, io, json, os, signal, sys
 
 class OutStream(io.TextIOBase):
     """As in ipykernel.
@@ -47,6 +47,8 @@ def run(cell, names):
     return {"printed": sys.stdout.text, "errors": sys.stderr.text, "echo": echo, "error": error}
 
 names = {"__name__": "__main__"}
+sys.argv = ["ipykernel_launcher.py", "-f", "kernel.json"]
+builtins.__IPYTHON__ = True
 shown = {name: run(cell, names) for name, cell in json.load(sys.stdin).items()}
 json.dump(shown, sys.__stdout__)
 '''
@@ -79,6 +81,10 @@ gpt.train(text, gpt.configure("cpu", max_steps=150, **small), "out/gpt 2", max_n
     "gpt goes on": 'gpt.resume("out/gpt 2", text=text, max_new_tokens=5).results["run"].step',
     "makemore as a command": 'makemore.main(["--sample-only", "-o", "out/mlp", "--num-samples", "3"])',
     "gpt as a command": 'gpt.main(["--sample-only", "-o", "out/gpt", "--max-new-tokens", "3"])',
+    "makemore as a command without arguments": """
+open("names.txt", "w").close()
+makemore.main()
+""",
     "makemore's help": 'makemore.main(["-h"])',
     "gpt's help": 'gpt.main(["-h"])',
     "a wrong command": 'makemore.main(["--sample-only", "-o", "nowhere"])',
@@ -142,3 +148,9 @@ def test_main_returns_the_status_of_a_fault_instead_of_ending_the_kernel(noteboo
     shown = notebook["a wrong command"]
     assert (shown["error"], shown["echo"]) == (None, "2")
     assert re.fullmatch("makemore: nowhere/model.pt does not exist[^\n]+\n", shown["errors"])
+
+
+def test_main_without_arguments_does_not_read_those_of_the_kernel(notebook):
+    shown = notebook["makemore as a command without arguments"]
+    assert (shown["error"], shown["echo"]) == (None, "2")
+    assert shown["errors"] == "makemore: names.txt is empty or blank\n"
