@@ -169,8 +169,8 @@ def test_without_the_departures_a_block_is_the_transformer_layer_of_pytorch(monk
     torch.testing.assert_close(logits, expected.float(), atol=1e-5, rtol=1e-4)
     F.cross_entropy(expected.flatten(0, 1), y.flatten()).backward()
     for layer, block in zip(layers, model.blocks):
-        attention = block.attention
-        found = torch.cat((attention.query.weight.grad, attention.key.weight.grad, attention.value.weight.grad))
+        projections = block.attention.query, block.attention.key, block.attention.value
+        found = torch.cat([linear.weight.grad for linear in projections])
         torch.testing.assert_close(found, layer.self_attn.in_proj_weight.grad, atol=1e-6, rtol=1e-4)
         torch.testing.assert_close(block.feed_forward.up.weight.grad, layer.linear1.weight.grad,
                                    atol=1e-6, rtol=1e-4)
@@ -260,7 +260,8 @@ def with_cache(model, idx, cache, first=1):
 def test_logits_with_the_cache_equal_those_without_inside_the_context(first):
     model = shaken_model()
     idx = random_tokens(3, 16)
-    torch.testing.assert_close(with_cache(model, idx, gpt.KVCache(16), first), model(idx), atol=1e-5, rtol=1e-5)
+    logits = with_cache(model, idx, gpt.KVCache(16), first)
+    torch.testing.assert_close(logits, model(idx), atol=1e-5, rtol=1e-5)
 
 
 def test_a_cache_that_is_not_empty_refuses_several_characters():
@@ -270,7 +271,8 @@ def test_a_cache_that_is_not_empty_refuses_several_characters():
     with pytest.raises(ValueError, match="one new character at a time, not 2"):
         model(random_tokens(1, 2), cache)
     idx = random_tokens(1, 5)
-    torch.testing.assert_close(model(idx[:, 4:], cache), model(idx)[:, 4:], msg="the refusal changed the cache")
+    after = model(idx[:, 4:], cache)
+    torch.testing.assert_close(after, model(idx)[:, 4:], msg="the refusal changed the cache")
 
 
 def test_loss_of_a_text_four_contexts_long_is_as_with_a_sliding_recomputation(trained):
@@ -477,7 +479,9 @@ def test_impossible_options_of_generate_are_refused(options, sentence):
 LETTERS = "".join(map(chr, range(32, 700)))
 
 
-@pytest.mark.parametrize("text", ["abc", "héllo wörld", "日本語\nテキスト", "a😀b\U0010ffff", LETTERS, LETTERS[:256]])
+@pytest.mark.parametrize("text", [
+    "abc", "héllo wörld", "日本語\nテキスト", "a😀b\U0010ffff", LETTERS, LETTERS[:256],
+])
 def test_a_text_is_the_same_after_encoding_and_decoding(text):
     vocab = gpt.Vocab(text)
     tokens = vocab.encode(text)
@@ -554,8 +558,8 @@ def test_in_the_first_60_percent_of_the_steps_the_windows_are_cut_into_windows_o
 
 
 @pytest.mark.parametrize(("content", "sentence"), [
-    ("one\ntwo\ncafé au lait\n".encode("latin-1"), "line 3 is not UTF-8; if the file is in CP1252, this converts "
-     "it: iconv -f CP1252 -t UTF-8 'my text.txt' > new.txt"),
+    ("one\ntwo\ncafé au lait\n".encode("latin-1"), "line 3 is not UTF-8; if the file is in CP1252, this "
+     + "converts it: iconv -f CP1252 -t UTF-8 'my text.txt' > new.txt"),
     ("“quoted”\n".encode("cp1252"), "line 1 is not UTF-8; if the file is in CP1252"),
     ("one\ntwo".encode("utf-16"), "if the file is in UTF-16, this converts it: iconv -f UTF-16 -t UTF-8 "),
     ("\ufeff日本\n".encode("utf-16-be"), "if the file is in UTF-16"),
@@ -604,9 +608,9 @@ def is_plain(value):
 def test_numbers_and_names_of_any_type_become_plain_and_the_run_is_loaded_and_resumed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("text.txt").write_text(TEXT)
-    odd = {"n_layer": np.int64(1), "n_head": torch.tensor(2), "n_embd": np.uint8(16), "dropout": Fraction(1, 4),
-           "learning_rate": np.logspace(-2, -1, 3)[0], "seed": np.int32(5), "max_steps": torch.tensor(2),
-           "batch_size": True, "block_size": np.array(16)}
+    odd = {"n_layer": np.int64(1), "n_head": torch.tensor(2), "n_embd": np.uint8(16),
+           "dropout": Fraction(1, 4), "learning_rate": np.logspace(-2, -1, 3)[0], "seed": np.int32(5),
+           "max_steps": torch.tensor(2), "batch_size": True, "block_size": np.array(16)}
     config = gpt.configure("cpu", **odd)
     assert vars(config) == vars(gpt.configure(
         "cpu", n_layer=1, n_head=2, n_embd=16, dropout=0.25, learning_rate=0.01, seed=5, max_steps=2,
@@ -614,7 +618,8 @@ def test_numbers_and_names_of_any_type_become_plain_and_the_run_is_loaded_and_re
     assert is_plain(vars(config))
     config = gpt.Config(**odd)  # not checked yet
     sampling = {"temperature": np.float32(0.5), "top_k": np.int8(3), "max_new_tokens": torch.tensor(5)}
-    result = gpt.train(TEXT, config, Path("out"), device=torch.device("cpu"), source=Path("text.txt"), **sampling)
+    result = gpt.train(TEXT, config, Path("out"), device=torch.device("cpu"), source=Path("text.txt"),
+                       **sampling)
     assert is_plain(vars(result.model.config))
     checkpoint = torch.load("out/model.pt", weights_only=True)
     assert is_plain({name: value for name, value in checkpoint.items() if name != "optimizers"})
@@ -690,8 +695,8 @@ def test_a_device_that_is_not_there_is_refused(name):
 def test_bfloat16_and_compilation_are_for_gpus_that_are_good_at_it(monkeypatch):
     monkeypatch.setattr(gpt.importlib.util, "find_spec", lambda name: name)
     found = []
-    for capability in ((6, 1), (7, 5), (8, 0), (12, 0)):
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, capability=capability: capability)
+    for version in ((6, 1), (7, 5), (8, 0), (12, 0)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, version=version: version)
         found.append((gpt.can_compile(torch.device("cuda")), gpt.has_bfloat16(torch.device("cuda"))))
     assert found == [(False, False), (True, False), (True, True), (True, True)]
     monkeypatch.setattr(gpt.importlib.util, "find_spec", lambda name: None)

@@ -291,8 +291,7 @@ def whole(tmp_path_factory):
     """The folder of a run that was never interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "text.txt").write_text(TEXT)
-    config = mixture.configure("cpu", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_steps=12,
-                               dropout=0.2)
+    config = mixture.configure("cpu", **TINY | {"n_layer": 1, "max_steps": 12, "dropout": 0.2})
     mixture.train(TEXT, config, folder / "out", device="cpu", source=folder / "text.txt", max_new_tokens=5)
     return folder / "out"
 
@@ -367,15 +366,17 @@ def test_a_run_begins_with_the_weights_of_another_one_and_counts_its_own_text(wh
     assert vocab.chars[model.counts.log_probs(tokens, np.array([4]))[0].argmax()] == "A"
 
 
-@pytest.mark.parametrize("action", [["--resume"], ["--sample-only"], ["-i", "text.txt", "--init-from", "out/gpt"]])
+@pytest.mark.parametrize("action", [
+    ["--resume"], ["--sample-only"], ["-i", "text.txt", "--init-from", "out/gpt"],
+])
 def test_the_runs_of_gpt_are_refused_with_their_format(whole, capsys, action):
     Path("out/gpt").mkdir(parents=True)
     saved = checkpoint(whole)
     torch.save(saved | {"format": gpt.FORMAT}, "out/gpt/model.pt")
     assert mixture.main([*action, "-o", "out/gpt", "--device", "cpu"]) == 2
     said = capsys.readouterr().err
-    assert said == (f"mixture: out/gpt/model.pt has format {gpt.FORMAT}; this version reads {mixture.FORMAT}; "
-                    "choose another folder\n")
+    assert said == (f"mixture: out/gpt/model.pt has format {gpt.FORMAT}; this version reads "
+                    f"{mixture.FORMAT}; choose another folder\n")
     torch.save(saved, "out/gpt/model.pt")
     assert gpt.main([*action, "-o", "out/gpt", "--device", "cpu"]) == 2
     assert f"has format {mixture.FORMAT}; this version reads {gpt.FORMAT}" in capsys.readouterr().err
@@ -385,7 +386,7 @@ def test_the_runs_of_gpt_are_refused_with_their_format(whole, capsys, action):
     (["--n-layer", "0"], "--n-layer must be from 1 to 1000, not 0"),
     (["-i", "nowhere.txt"], "nowhere.txt: no such file"),
     (["--prompt", "the X"], "not in the vocabulary: 'X'"),
-    (["-o", "text.txt"], "cannot use text.txt as the output folder"),
+    (["-o", "text.txt"], "text.txt as the output folder: File exists"),
     (["--resume"], "out/mixture/model.pt does not exist; train a model first"),
 ])
 def test_what_is_impossible_is_refused_in_one_sentence(capsys, arguments, sentence):
