@@ -89,7 +89,7 @@ def average_by_scores(x):
 
 
 def attention_by_loop(q, k, v):
-    """7.1 Attention of a single head, position by position (lecture 7; `Attention` in gpt.py).
+    """7.1 Attention of a single head, position by position (lecture 7; `MultiHeadAttention` in gpt.py).
 
     At each position, multiply its query with its own key and with every key before it, and divide these
     scores by sqrt(D). The softmax of the scores says how much of each value goes into the result. Loops are
@@ -101,7 +101,7 @@ def attention_by_loop(q, k, v):
 
 
 def attention(q, k, v):
-    """7.2 The same with matrices (lecture 7, "version 4"; `Attention` in gpt.py).
+    """7.2 The same with matrices (lecture 7, "version 4"; `MultiHeadAttention` in gpt.py).
 
     No loop this time: one product for all scores, a mask for the future, a softmax,
     one product for the results. Why divide by sqrt(D)?
@@ -112,7 +112,7 @@ def attention(q, k, v):
 
 
 def heads(x, W, n_head):
-    """7.3 All heads in one product (lecture 7, first exercise; `Attention` in gpt.py).
+    """7.3 All heads in one product (lecture 7, first exercise; `MultiHeadAttention` in gpt.py).
 
     x @ W has 3C columns: C for the queries, then C for the keys, then C for the values. Of each C, the first
     D = C // n_head columns belong to the first head, the next D to the second head, and so on. Compute the

@@ -6,10 +6,21 @@
     python gpt.py --resume                             continue where the last run stopped
     torchrun --standalone --nproc_per_node=2 gpt.py    two processes, each with a batch of its own
 
-This is the transformer of lecture 7 of "Neural Networks: Zero to Hero": tokens and positions, heads of
-attention, feed-forward layers, residual connections, norms.
+This is the transformer of lecture 7 of "Neural Networks: Zero to Hero": token embeddings and positions, heads
+of attention, feed-forward layers, residual connections, norms. It departs from the lecture in nine places.
+Each is a small edit, and the code marks it with its number:
 
-DEPARTURES
+    (1) norms have no weights, and linear layers no biases (Groeneveld et al. 2024, "OLMo")
+    (2) rotary positions in place of a table of positions (Su et al. 2021)
+    (3) queries and keys are normalised (Henry et al. 2020)
+    (4) squared ReLU (So et al. 2021)
+    (5) the last layers of a block begin at zero (Zhang et al. 2019, "Fixup")
+    (6) the three characters before are added at the input, as in lecture 3 (Bengio et al. 2003)
+    (7) Muon trains the matrices of the blocks (Jordan et al. 2024)
+    (8) an epoch visits all of the text once
+    (9) windows are short at first (Press et al. 2021)
+
+`python tests/benchmark.py gpt --ledger` takes each of them back and prints what that costs.
 
 Contents: configuration, data, model, optimizers, training, sampling, pictures; then the machinery, the same
 as in makemore.py. The loss is always the mean negative log-likelihood in nats per character.
@@ -54,7 +65,7 @@ class Config:
     vocab_size: int = 0  # from the text
     block_size: int = 512  # context length, in characters
     n_layer: int = 4
-    n_head: int = 2
+    n_head: int = 2  # Try: --n-head 4
     n_embd: int = 128  # channels of a character's vector
     dropout: float = 0.0  # probability
     batch_size: int = 4  # windows, in each process
@@ -99,8 +110,8 @@ class Vocab:
         """The tokens of a text, an array. Raises UserError for characters that are not in the vocabulary."""
         unknown = sorted(set(text) - set(self.chars))
         if unknown:
-            raise UserError(f"not in the vocabulary: {' '.join(map(repr, unknown))}; "
-                            f"the vocabulary is {self}")
+            unknown = " ".join(map(repr, unknown))
+            raise UserError(f"not in the vocabulary: {unknown}; the vocabulary is {self}")
         code_points = [ord(char) for char in self.chars]
         # A table from code point to token, so that NumPy translates a text of millions of characters at once.
         table = np.zeros(max(code_points) + 1, np.uint8 if len(self) <= 256 else np.int32)
@@ -111,7 +122,8 @@ class Vocab:
         return "".join(self.chars[i] for i in tokens)
 
     def __str__(self):
-        return repr(self.chars[:100]).strip("'")
+        """The first hundred characters, for messages; a question mark for each that cannot be printed."""
+        return "".join(char if char.isprintable() else "?" for char in self.chars[:100])
 
 
 def split(tokens, block_size):
@@ -136,7 +148,7 @@ def windows(tokens, starts, block_size):
 
 def norm(x):
     """(1) Layer norm without weights: every vector gets mean 0 and variance 1."""
-    return F.layer_norm(x, (x.size(-1),))
+    return F.layer_norm(x, (x.size(-1),))  # Try: F.rms_norm
 
 
 def rotate(x, start=0):
@@ -226,7 +238,7 @@ class MultiHeadAttention(nn.Module):
         start = 0 if cache is None else cache.length - x.size(1)
         q = self.split_heads(self.query(x))  # (B, H, T, D)
         k = self.split_heads(self.key(x))
-        v = self.split_heads(self.value(x))
+        v = self.split_heads(self.value(x))  # Try: value embeddings
         q = rotate(norm(q), start)  # (3) QK-norm
         k = rotate(norm(k), start)
         if cache is not None:
@@ -245,7 +257,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x):
         h = self.up(x)
-        return self.down(F.relu(h) * h)  # (4) squared ReLU
+        return self.down(F.relu(h) * h)  # (4) squared ReLU. Try: SwiGLU (Shazeer 2020)
 
 
 class Block(nn.Module):
@@ -301,6 +313,7 @@ class GPT(nn.Module):
         x = self.token_embedding(text)
         for distance, table in enumerate(self.previous, start=1):
             x = x + F.pad(table(text), (0, 0, distance, 0))[:, : text.size(1)]
+        # Try: tables for the last 2, 3 and 4 characters, hashed to 2^14 rows (Cheng et al. 2026, "Engram").
         return x
 
     def forward(self, idx, cache=None):
@@ -313,8 +326,8 @@ class GPT(nn.Module):
         text = idx if cache is None else cache.extend_text(idx)
         x = self.embed(text[:, -(T + self.PREVIOUS) :])[:, -T:]  # (B, T, C)
         for block in self.blocks:
-            x = block(x, cache)
-        return self.head(norm(x)).float()  # (B, T, V)
+            x = block(x, cache)  # Try: embedded = x before the loop, x = block(x + embedded, cache)
+        return self.head(norm(x)).float()  # (B, T, V). Try: 15 * torch.tanh(logits / 15)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -378,7 +391,7 @@ def make_optimizers(model):
         else:
             others.append(p)
     adam = torch.optim.Adam(others, lr=0.0, betas=(0.9, 0.95), fused=True)
-    muon = Muon(blocks, lr=0.0)
+    muon = Muon(blocks, lr=0.0)  # Try: weight_decay=0.1
     return [adam, muon]
 
 
@@ -426,14 +439,14 @@ def batch_starts(length, config, step, team):
 def training_batch(tokens, config, step, team):
     """The inputs x and targets y of a step, (B, T) each.
 
-    (9) In the first 60 % of the steps, each window is cut into eight (Press et al. 2021, "Shortformer").
-    Attention costs less in short windows, and the near past is what there is to learn first.
+    (9) In the first 60 % of the steps, the windows are cut into windows of 64 (Press et al. 2021,
+    "Shortformer"). Attention costs less in short windows, and the near past is what there is to learn first.
     """
     starts = batch_starts(len(tokens), config, step, team)
     x, y = windows(tokens, starts.to(tokens.device), config.block_size)
-    if step < 0.6 * config.max_steps and config.block_size % 8 == 0:
-        x = x.reshape(-1, config.block_size // 8)  # (8 B, T / 8)
-        y = y.reshape(-1, config.block_size // 8)
+    if step < 0.6 * config.max_steps and config.block_size % 64 == 0:
+        x = x.reshape(-1, 64)  # (B T / 64, 64)
+        y = y.reshape(-1, 64)
     return x, y
 
 
@@ -514,7 +527,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     forward = for_training(model, team)
 
     # The loop. Run does everything that happens between two steps, from evaluation to Ctrl-C.
-    with run:
+    with seeded(config.seed), run:
         for step in run:
             x, y = training_batch(tokens, config, step, team)
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
@@ -572,6 +585,8 @@ def load(out=DEFAULT_OUT, device="cpu", last=False):
 
 def draw(logits, temperature, top_k, generator):
     """Draw a token for each row of logits (B, V), which are on the CPU; `generate` explains the options."""
+    if logits.isnan().any():
+        raise UserError("the model's logits are not numbers; nothing can be sampled", status=1)
     if top_k is not None:
         highest = logits.sort(dim=1, descending=True, stable=True)  # stable: of equal ones, the first
         likely = highest.indices[:, :top_k]  # (B, top_k)
@@ -733,6 +748,8 @@ def check_number(name, value):
 
 def check_config(config):
     """A copy of the config with plain values. Raises UserError for values that are impossible."""
+    if not isinstance(config, Config):
+        raise UserError(f"configure() makes the config; this is {config!r}")
     values = {name: check_number(name, getattr(config, name)) for name in SETTINGS}
     config = dataclasses.replace(config, **values)
     if config.n_embd % (2 * config.n_head):
@@ -761,7 +778,8 @@ def check_sampling(vocab, options):
 
 def check_text(text):
     """The text. Raises UserError if it is not a text, or the name of a file in place of its content."""
-    if not isinstance(text, str) or (len(text) < 300 and os.path.exists(text)):
+    looks_like_a_name = isinstance(text, str) and len(text) < 300 and "\n" not in text
+    if not isinstance(text, str) or (looks_like_a_name and (text.endswith(".txt") or os.path.exists(text))):
         raise UserError(f"the text must be given itself, not {str(text)[:60]!r}; "
                         "gpt.read_file(name) reads it from a file")
     try:
@@ -863,7 +881,9 @@ def find_file(name):
 
 def absolute(source):
     """The absolute path of the file that the text is from, as text; "" if there is none."""
-    if source and not Path(source).is_absolute():
+    if not source:
+        return ""
+    if not Path(source).is_absolute():
         source = find_file(source).resolve()
     return str(source)
 
@@ -912,7 +932,7 @@ def write_file(path, content):
 
 
 def digest(text):
-    """A short text that is another one for another text."""
+    """A fingerprint of the text: another text has another one."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -927,7 +947,7 @@ def prepare_folder(folder):
             path = folder / name
             if path.exists():
                 moved = path.rename(path.with_suffix(f".{number}{path.suffix}"))
-                print(f"moved aside: {path} to {moved.name}")
+                print(f"moved aside: {name} to {moved.name}")
     except OSError as error:
         raise UserError(f"cannot use {folder} as the output folder: {error.strerror}") from None
 
@@ -1026,7 +1046,7 @@ class Progress:
 
 @contextlib.contextmanager
 def seeded(seed):
-    """Torch's random numbers begin at a seed; at the end they go on as if nothing had been drawn."""
+    """Inside, torch's random numbers begin at a seed; afterwards, they continue as if none had been drawn."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
@@ -1114,13 +1134,10 @@ class Run:
             self.handler = signal.signal(signal.SIGINT, self.on_ctrl_c)
         self.threads_before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
-        self.random_numbers = seeded(self.config.seed)
-        self.random_numbers.__enter__()
         self.saved = time.monotonic()
 
     def __exit__(self, *_):
         self.progress.clear()
-        self.random_numbers.__exit__(None, None, None)
         torch.set_num_threads(self.threads_before)
         if self.handler is not None:  # (0 is a handler too)
             signal.signal(signal.SIGINT, self.handler)
@@ -1277,6 +1294,7 @@ def parse_arguments(argv, program):
     version = f"%(prog)s {VERSION}, torch {torch.__version__}"
     group.add_argument("--version", action="version", version=version)
     short = {"batch_size": "-b", "learning_rate": "-l"}
+    cpu, gpu = program.configure("cpu"), program.configure("cuda")
     for title, numbers in (("settings", SETTINGS), ("sampling", SAMPLING)):
         group = parser.add_argument_group(title)
         for name, number in numbers.items():
@@ -1284,10 +1302,11 @@ def parse_arguments(argv, program):
             if name in short:
                 flags.insert(0, short[name])
             text = number.help
-            if name in GPU:
-                text += f" (default: {getattr(Config, name)}; on a GPU {GPU[name]})"
-            elif title == "settings" and name != "seed":
-                text += f" (default: {getattr(Config, name)})"
+            if title == "settings" and name != "seed":
+                default = str(getattr(cpu, name))
+                if getattr(gpu, name) != getattr(cpu, name):
+                    default += f"; on a GPU {getattr(gpu, name)}"
+                text += f" (default: {default})"
             metavar = "N" if number.kind is int else "X"
             group.add_argument(*flags, type=number.kind, metavar=metavar, help=text)
     return parser.parse_args(argv)

@@ -14,6 +14,7 @@ Contents: counts, copying, the mixture, training. gpt.py has everything else. Th
 text are computed once, before the first step: a row of log-probabilities for each position, in half
 precision. For tinyshakespeare.txt that is 145 MB.
 """
+import dataclasses
 import math
 import sys
 import typing
@@ -344,7 +345,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     vocab = gpt.Vocab(text, first=before["chars"] if before else "")
     sampling = gpt.check_sampling(vocab, {"seed": config.seed} | sampling)
     data = gpt.split(torch.from_numpy(vocab.encode(text)), config.block_size)
-    config = gpt.dataclasses.replace(config, vocab_size=len(vocab))
+    config = dataclasses.replace(config, vocab_size=len(vocab))
 
     team = gpt.Team(device)
     tokens = data["training"].to(device)
@@ -363,7 +364,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     forward = gpt.for_training(model, team)
 
     # The loop: that of gpt.py, and the counts' predictions for the batch.
-    with run:
+    with gpt.seeded(config.seed), run:
         for step in run:
             starts = gpt.batch_starts(len(tokens), config, step, team).to(device)
             x, y = gpt.windows(tokens, starts, config.block_size)

@@ -190,7 +190,7 @@ def main():
     ledger.add_arguments(parser)
     args = parser.parse_args()
     if args.ledger:
-        ledger.print_table("makemore", args.seeds, args.only, args.steps)
+        ledger.run(["makemore"], args)
         return
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     words = makemore.read_words("names.txt")

@@ -539,14 +539,15 @@ def test_an_epoch_visits_every_window_once_at_an_offset_of_its_own():
     assert not torch.equal(epochs[0, :4], draw(0, max_steps=-1, seed=2)[0])
 
 
-def test_in_the_first_60_percent_of_the_steps_the_windows_are_cut_into_quarters():
+def test_in_the_first_60_percent_of_the_steps_the_windows_are_cut_into_windows_of_64():
+    sizes = {"block_size": 128, "batch_size": 2}
     for step in range(10):
-        whole = draw(step, max_steps=-1)  # a run without an end never cuts
-        x, y = draw(step, max_steps=10)
-        assert x.shape == y.shape == ((16, 4) if step < 6 else (4, 16))
-        assert torch.equal(x.reshape(4, 16), whole[0]) and torch.equal(y.reshape(4, 16), whole[1])
+        whole = draw(step, max_steps=-1, **sizes)  # a run without an end never cuts
+        x, y = draw(step, max_steps=10, **sizes)
+        assert x.shape == y.shape == ((4, 64) if step < 6 else (2, 128))
+        assert torch.equal(x.reshape(2, 128), whole[0]) and torch.equal(y.reshape(2, 128), whole[1])
         assert torch.equal(y, x + 1)
-    assert draw(0, max_steps=10, block_size=18)[0].shape == (4, 18), "18 has no quarter"
+    assert draw(0, max_steps=10, block_size=96)[0].shape == (4, 96), "96 is no multiple of 64"
 
 
 # Files

@@ -1,4 +1,5 @@
 """gpt at the command line: runs, checkpoints, faults, several processes."""
+import builtins
 import contextlib
 import csv
 import math
@@ -90,6 +91,7 @@ def test_a_run_prints_its_progress_and_leaves_model_log_and_picture(whole, monke
     pattern = r"s of training\n(the.*)\nin out/gpt: model.pt, log.csv, loss.png\n"
     text = re.search(pattern, result.stdout, re.DOTALL)[1]
     assert len(text) == 33 and set(text) <= set(TEXT)
+    assert not result.stderr
     with open("out/gpt/log.csv") as f:
         rows = list(csv.DictReader(f))
     assert list(rows[0]) == ["step", "seconds", "train_loss", "val_loss"]
@@ -97,6 +99,18 @@ def test_a_run_prints_its_progress_and_leaves_model_log_and_picture(whole, monke
     seconds = [float(row["seconds"]) for row in rows]
     assert seconds == sorted(seconds) and float(rows[-1]["val_loss"]) < float(rows[0]["val_loss"])
     assert Path("out/gpt/loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_evaluation_but_the_last_shows_a_sample_the_first_one_noise(whole):
+    parts = re.split(r"^step +(\d+)/240: validation .*\n", whole[1].stdout, flags=re.MULTILINE)
+    samples = {int(step): after for step, after in zip(parts[1::2], parts[2::2])}
+    assert list(samples) == [0, 100, 200, 240]
+    for step in (0, 100, 200):
+        lines = samples[step].splitlines()
+        assert lines and all(line.startswith("    ") for line in lines)
+    words = [set(samples[step].split()) & set(TEXT.split()) for step in (0, 200)]
+    assert len(words[0]) < len(words[1]), "noise becomes words"
+    assert not samples[240].startswith("    ")
 
 
 def test_samples_come_from_the_checkpoint_alone(capsys):
@@ -111,11 +125,17 @@ def test_samples_come_from_the_checkpoint_alone(capsys):
     assert "".join(texts).strip("\n") == "".join(expected).strip("\n")
 
 
+def test_a_checkpoint_is_found_by_its_name_too():
+    train()
+    weights = [gpt.load(name)[0].state_dict() for name in ("out/gpt", "out/gpt/model.pt")]
+    assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
+
+
 def test_a_loaded_model_has_the_best_weights_and_their_loss():
     train(steps=12)
     saved = checkpoint()
     model, vocab = gpt.load("out/gpt")
-    loss, _ = gpt.evaluate(model, gpt.split(vocab.encode(TEXT), 16)["validation"])
+    loss, _ = gpt.evaluate(model, gpt.split(torch.from_numpy(vocab.encode(TEXT)), 16)["validation"])
     assert loss == pytest.approx(min(row[3] for row in saved["progress"]["log"]), abs=1e-6)
     assert vocab.chars == "".join(sorted(set(TEXT)))
 
@@ -149,14 +169,17 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_ends_with_the_weights_of_one_that_w
             os.kill(os.getpid(), signal.SIGINT)
         set_learning_rate(optimizer, step, config)
 
+    random_numbers = torch.get_rng_state()
     with monkeypatch.context() as patch:
         patch.setattr(gpt, "set_learning_rate", press)
         assert gpt.main(LONG) == 130
+    assert torch.equal(torch.get_rng_state(), random_numbers)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     stopped = checkpoint()["progress"]["step"]
     assert stopped == 58, "that step is finished"
     said = capfd.readouterr().out
-    assert (f"stopped after step {stopped}; everything is saved; "
-            "the same command with --resume goes on") in said
+    assert (f"stopped after step {stopped}; everything is saved; run it again with --resume to continue "
+            "(in Python: gpt.resume('out/gpt'))\n") in said
     assert not gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"])
     assert checkpoint()["progress"]["step"] == 240
     assert same_weights(whole, "out/gpt")
@@ -187,11 +210,66 @@ def test_max_steps_is_the_total_when_resuming(capsys):
     assert [row[0] for row in checkpoint()["progress"]["log"]] == [0, 4, 6], "no step is evaluated twice"
 
 
-def test_a_resumed_run_takes_the_number_of_threads_it_was_started_with():
-    train(steps=4)
+def test_a_run_takes_its_threads_and_puts_threads_and_random_numbers_back(capsys):
     torch.set_num_threads(2)
+    train(steps=4)
+    assert ", 2 threads, " in capsys.readouterr().out
+    torch.set_num_threads(1)
+    random_numbers = torch.get_rng_state()
     assert not gpt.main(["--resume", "--device", "cpu", "--max-steps", "6", "--max-new-tokens", "5"])
+    assert ", 2 threads, " in capsys.readouterr().out, "those that it was started with"
     assert torch.get_num_threads() == 1
+    assert torch.equal(torch.get_rng_state(), random_numbers)
+
+
+def test_a_run_in_a_relative_folder_stays_there_when_the_working_directory_changes(monkeypatch):
+    Path("elsewhere").mkdir()
+    here = Path.cwd()
+
+    def leave(optimizer, step, config, set_learning_rate=gpt.set_learning_rate):
+        os.chdir("elsewhere" if step == 2 else ".")
+        set_learning_rate(optimizer, step, config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gpt, "set_learning_rate", leave)
+        assert not train()
+    assert Path.cwd() == here / "elsewhere" and not list(Path().iterdir())
+    assert checkpoint(here / "out/gpt")["progress"]["step"] == 8
+    assert (here / "out/gpt/loss.png").exists()
+    assert not gpt.main(["--resume", "-o", str(here / "out/gpt"), "--max-steps", "9", "--device", "cpu",
+                         "--max-new-tokens", "5"]), "the text is found by its absolute path"
+
+
+# A run that learned nothing
+
+
+def test_a_run_that_learned_its_text_by_heart_says_so_and_its_last_weights_can_be_sampled(capsys):
+    Path("text.txt").write_text("ab" * 450 + "c" * 50 + "d" * 50)
+    assert not train("-l", "0.03", steps=20)
+    said = capsys.readouterr().out
+    saved = checkpoint()
+    assert saved["progress"]["best_step"] == 0
+    _, _, batches, validation = saved["progress"]["log"][-1]
+    assert "with the weights of step 0, the best" in said
+    assert ("WARNING: validation never got below its first value: the run learned its text by heart (use more "
+            "text, dropout or a smaller model). These are the weights that it started with. At the last step, "
+            f"20: validation {validation:.4f}, batches {batches:.4f}; --sample-only --last samples from") in said
+    assert not gpt.main(["--sample-only", "--last", "--prompt", "a", "--temperature", "0", "--device", "cpu",
+                         "--max-new-tokens", "9"])
+    assert capsys.readouterr().out == "ababababab\n"
+    for last, weights in ((True, saved["model"]), (False, saved["progress"]["best"])):
+        loaded = gpt.load("out/gpt", last=last)[0].state_dict()
+        assert all(torch.equal(loaded[name], weight) for name, weight in weights.items())
+
+
+def test_a_run_that_diverged_says_so(capsys):
+    assert not train("-l", "1000", steps=8)
+    assert "WARNING: validation never got below its first value: the run diverged (use a smaller" in (
+        capsys.readouterr().out)
+
+
+def test_a_run_that_learned_something_does_not_warn(whole):
+    assert "WARNING" not in whole[1].stdout
 
 
 # Finetuning
@@ -208,17 +286,19 @@ def test_finetuning_keeps_the_rows_of_known_characters_and_adds_new_ones():
     weights = after["model"]
     for name, weight in before["progress"]["best"].items():
         assert torch.equal(weights[name][tuple(slice(n) for n in weight.shape)], weight), name
-    assert weights["embed.weight"].shape[0] == weights["head.weight"].shape[0] == len(after["chars"])
-    assert weights["embed.weight"][len(before["chars"]) :].std() > 0
+    names = "token_embedding.weight", "previous.0.weight", "head.weight"
+    assert {weights[name].shape[0] for name in names} == {len(after["chars"])}
+    assert weights["token_embedding.weight"][len(before["chars"]) :].std() > 0
 
 
-def test_the_same_command_with_resume_continues_a_finetuning():
+def test_the_same_command_with_resume_continues_a_finetuning(capsys):
     train(out="base")
     command = ["-i", "text.txt", "--init-from", "base", "--device", "cpu", "-b", "2", "--max-new-tokens", "5"]
     assert not gpt.main([*command, "--max-steps", "2"])
     assert not gpt.main([*command, "--max-steps", "4", "--resume"])
     assert checkpoint()["progress"]["step"] == 4
     assert [row[0] for row in checkpoint()["progress"]["log"]] == [0, 2, 4]
+    assert "--init-from is not used again: the run in out/gpt continues" in capsys.readouterr().out
 
 
 def test_finetuning_refuses_sizes_that_the_other_run_does_not_have():
@@ -229,12 +309,6 @@ def test_finetuning_refuses_sizes_that_the_other_run_does_not_have():
 
 
 # Input
-
-
-@pytest.mark.parametrize("content", [TEXT.replace("\n", "\r\n"), "\ufeff" + TEXT, TEXT.replace("\n", "\r")])
-def test_line_ends_and_byte_order_marks_make_no_difference(content):
-    Path("other.txt").write_bytes(content.encode())
-    assert gpt.read_file("other.txt") == TEXT
 
 
 def refused(capsys, *arguments):
@@ -253,7 +327,9 @@ INPUTS = {
     "bad.txt is empty or blank": b"",
     "is empty or blank": b"\xef\xbb\xbf",
     "is a binary file": b"abc\0def",
-    "can't decode byte 0xe9 in position 3": b"caf\xe9 au lait",
+    "line 1 is not UTF-8; if the file is in CP1252, this converts it: iconv -f CP1252 -t UTF-8 bad.txt > new.txt":
+        b"caf\xe9 au lait",
+    "if the file is in UTF-16, this converts it: iconv -f UTF-16": TEXT.encode("utf-16"),
     "the text is too short: 30 characters": b"x" * 30,
 }
 
@@ -267,7 +343,7 @@ def test_a_bad_text_is_refused_in_one_sentence(capsys, sentence):
 
 def test_a_directory_is_no_text(capsys):
     Path("folder").mkdir()
-    assert "cannot read folder: [Errno 21] Is a directory" in refused(capsys, "-i", "folder")
+    assert "cannot read folder: Is a directory" in refused(capsys, "-i", "folder")
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
@@ -275,14 +351,22 @@ def test_a_directory_is_no_text(capsys):
     (["--n-layer", "0"], "--n-layer must be from 1 to 1000, not 0"),
     (["--batch-size", "-3"], "--batch-size must be from 1 to 1000000, not -3"),
     (["--dropout", "1"], "--dropout must be from 0 to 0.99, not 1.0"),
-    (["--learning-rate", "nan"], "--learning-rate must be from 0 to 1000000000.0, not nan"),
-    (["--temperature", "-1"], "--temperature must be from 0 to 1000000000.0, not -1.0"),
+    (["--learning-rate", "nan"], "--learning-rate must be from 0 to 1000000000, not nan"),
+    (["--temperature", "-1"], "--temperature must be from 0 to 1000000000, not -1.0"),
     (["--top-k", "0"], "--top-k must be from 1 to 1000000, not 0"),
     (["--num-samples", "0"], "--num-samples must be from 1 to 1000000, not 0"),
     (["--max-new-tokens", "0"], "--max-new-tokens must be from 1 to 1000000000, not 0"),
     (["--max-steps", "0"], "--max-steps must be from 1 to 1000000000, not 0"),
     (["--device", "nonsense"], "device 'nonsense' cannot be used here"),
-    (["--prompt", "the X"], "the model never saw 'X'"),
+    (["--prompt", "the X"], "not in the vocabulary: 'X'; the vocabulary is \\n acdegh"),
+    (["--prompt", "the \udce9"], r"not in the vocabulary: '\udce9'"),
+    (["--last"], "--last needs --sample-only"),
+    (["--last", "--resume"], "--last needs --sample-only"),
+    (["-o", "text.txt"], "cannot use text.txt as the output folder: File exists"),
+    (["--max-steps", "-2"], "--max-steps must be from 1 to 1000000000, not -2"),
+    (["--top-k", "-1"], "--top-k must be from 1 to 1000000, not -1"),
+    (["--max-new-tokens", "-5"], "--max-new-tokens must be from 1 to 1000000000, not -5"),
+    (["--max-new-tokens", "5.0"], "argument --max-new-tokens: invalid int value: '5.0'"),
     (["--resume"], "out/gpt/model.pt does not exist; train a model first\n"),
     (["--sample-only"], "out/gpt/model.pt does not exist"),
     (["--init-from", "nowhere"], "nowhere/model.pt does not exist"),
@@ -291,7 +375,7 @@ def test_a_directory_is_no_text(capsys):
     (["--seed", "-1"], "--seed must be from 0 to 4294967295, not -1"),
     (["--seed", str(2**64)], "--seed must be from 0 to 4294967295"),
     (["-b", "9" * 19], "--batch-size must be from 1 to 1000000"),
-    (["-l", "1e40"], "--learning-rate must be from 0 to 1000000000.0"),
+    (["-l", "1e40"], "--learning-rate must be from 0 to 1000000000, not"),
     (["--n-layer", "two"], "argument --n-layer: invalid int value: 'two'"),
     (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
     (["--prompt", "FILE:nowhere.txt"], "nowhere.txt: no such file"),
@@ -305,15 +389,30 @@ def test_what_contradicts_a_checkpoint_is_refused(capsys):
     said = refused(capsys, "--resume", "--n-layer", "2")
     assert "--n-layer 2 contradicts the run in the folder, which has 1" in said
     said = refused(capsys, "--resume", "--max-steps", "7")
-    assert "--max-steps 7 is the total, but the run is at step 8" in said
+    assert "--max-steps 7 counts all steps, and this run has already done 8" in said
     said = refused(capsys, "--resume", "--max-steps", "0")
     assert "--max-steps must be from 1 to 1000000000, not 0" in said
     assert "--n-embd 32 contradicts" in refused(capsys, "--sample-only", "--n-embd", "32")
     said = refused(capsys, "--init-from", "out/gpt", "-i", "text.txt", "--block-size", "8")
     assert "--block-size 8 contradicts the run in the folder, which has 16" in said
-    assert "never saw 'X'" in refused(capsys, "--sample-only", "--prompt", "X")
+    assert "not in the vocabulary: 'X'" in refused(capsys, "--sample-only", "--prompt", "X")
+    said = refused(capsys, "--sample-only", "--init-from", "out/gpt")
+    assert "--init-from cannot be combined with --sample-only" in said
+    assert "nowhere.txt: no such file" in refused(capsys, "--sample-only", "-i", "nowhere.txt")
     Path("text.txt").write_text(TEXT + "more")
-    assert "text.txt is not the text of the run in out/gpt" in refused(capsys, "--resume")
+    said = refused(capsys, "--resume")
+    assert f"{Path.cwd()}/text.txt is not the text of the run in out/gpt; to train on another text, " in said
+    assert "start a run in another folder, with --init-from to begin with these weights" in said
+    said = refused(capsys, "--resume", "-i", "text.txt")
+    assert "text.txt is not the text of the run in out/gpt; to train on another text, " in said
+    said = refused(capsys, "--sample-only", "-i", "text.txt")
+    assert "text.txt is not the text of the run in out/gpt" in said
+
+
+def test_a_gpu_chosen_by_its_number_is_refused_under_torchrun(capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = refused(capsys, "-i", "text.txt", "--device", "cuda:0")
+    assert "under torchrun every process takes a GPU of its own: --device cuda, not cuda:0" in said
 
 
 @pytest.mark.parametrize("damage", [
@@ -363,8 +462,11 @@ def test_a_checkpoint_with_the_right_name_and_wrong_content_is_refused(capsys):
         torch.save(content, "out/gpt/model.pt")
         for flag in ("--sample-only", "--resume"):
             assert "out/gpt/model.pt is damaged" in refused(capsys, flag)
-    torch.save({"format": "makemore 2"}, "out/gpt/model.pt")
-    assert f"is a checkpoint of makemore 2, and this is {gpt.FORMAT}" in refused(capsys, "--resume")
+    for other in ("makemore 2", "gpt 7", "mixture 1"):
+        torch.save(good | {"format": other}, "out/gpt/model.pt")
+        sentence = f"out/gpt/model.pt has format {other}; this version reads {gpt.FORMAT}; choose another folder"
+        for arguments in (["--resume"], ["--sample-only"], ["-i", "text.txt", "--init-from", "out/gpt"]):
+            assert sentence in refused(capsys, *arguments)
 
 
 def test_a_run_started_from_python_goes_on_with_its_text_given_again(capsys):
@@ -377,7 +479,7 @@ def test_a_run_started_from_python_goes_on_with_its_text_given_again(capsys):
     assert not gpt.main(["--resume", "-i", "text.txt", "--max-steps", "5", "--device", "cpu",
                          "--max-new-tokens", "5"])
     assert gpt.resume("out/gpt", TEXT, max_steps=6, max_new_tokens=5).results["run"].step == 6
-    with pytest.raises(gpt.UserError, match="is the total"):
+    with pytest.raises(gpt.UserError, match="counts all steps, and this run has already done 6"):
         gpt.resume("out/gpt", TEXT, max_steps=5)
 
 
@@ -405,13 +507,14 @@ def test_a_run_in_a_thread_of_its_own_needs_no_handler_for_ctrl_c():
     assert status == [None]
 
 
-def test_a_terminal_shows_the_live_line_until_the_next_line_covers_it(terminal):
+def test_a_terminal_shows_the_live_line_and_clears_it_before_the_next_line(terminal):
     with contextlib.redirect_stdout(terminal) as shown:
         assert train(steps=100_000) == 130
-    live, after = re.search(r"^(step +\d+/100000: batch \d\.\d+, \d+\.\d ms a step, \d+:\d\d left *)\r(.*)\n",
-                            shown.getvalue(), re.MULTILINE).groups()
-    assert len(after) >= len(live.rstrip())
-    assert f"stopped after step {checkpoint()['progress']['step']};" in after
+    live, cleared, after = re.search(
+        r"^(step +\d+/100000: batch \d\.\d+, \d+\.\d ms a step, \d+:\d\d left *)\r( *)\r(.*)\n",
+        shown.getvalue(), re.MULTILINE).groups()
+    assert len(cleared) >= len(live)
+    assert after.startswith(f"stopped after step {checkpoint()['progress']['step']};")
 
 
 def test_ctrl_c_in_the_last_evaluation_is_not_swallowed(monkeypatch, capsys):
@@ -453,6 +556,21 @@ def test_an_endless_run_samples_and_promises_no_end(monkeypatch, capsys):
     end = next(i for i, line in enumerate(lines) if line.startswith("stopped after step 401;"))
     assert lines[last].startswith("step   400/inf: ")
     assert " left" not in "".join(lines) and end - last > 1, "a sample stands after step 400"
+
+
+def test_in_a_notebook_the_arguments_of_its_kernel_are_not_read(monkeypatch, capsys):
+    monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
+    monkeypatch.setattr(sys, "argv", ["kernel", "-f", "connection.json"])
+    monkeypatch.setattr(gpt, "DEFAULT_OUT", "text.txt")  # a file: the run ends before its first step
+    assert gpt.main() == 2
+    assert capsys.readouterr().err == "gpt: cannot use text.txt as the output folder: File exists\n"
+
+
+def test_ctrl_c_while_torch_is_imported_ends_without_a_traceback():
+    Path("torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    result = subprocess.run(command("--version"), capture_output=True, text=True, timeout=100, check=False,
+                            env=ENVIRONMENT | {"PYTHONPATH": str(Path.cwd())})
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
 
 
 # Several processes
@@ -497,19 +615,21 @@ def two_processes(tmp_path_factory):
 
 
 def test_two_processes_train_as_one_with_the_whole_batch(two_processes, monkeypatch, capsys):
-    """The momentum after the first step is a fixed share of the first gradient."""
+    """The momentum of both optimizers after the first step is a fixed share of the first gradient."""
     folder, out, err = two_processes
     assert out.count("the long run") == out.count("ended in order") == 2, err
     monkeypatch.chdir(folder)
     run_both("one", 8)
-    states = [checkpoint(out)["optimizer"]["state"] for out in ("one1", "two1")]
-    for i, state in states[0].items():
-        torch.testing.assert_close(state["exp_avg"], states[1][i]["exp_avg"], atol=1e-7, rtol=1e-5)
+    for one, two in zip(checkpoint("one1")["optimizers"], checkpoint("two1")["optimizers"]):
+        name = "exp_avg" if "exp_avg" in one["state"][0] else "momentum"
+        for i, state in one["state"].items():
+            torch.testing.assert_close(state[name], two["state"][i][name], atol=1e-7, rtol=1e-5)
     one, two = checkpoint("one5"), checkpoint("two5")
     assert one["progress"]["losses"] == pytest.approx(two["progress"]["losses"], abs=1e-5)
     for name, weight in one["model"].items():
         torch.testing.assert_close(weight, two["model"][name], atol=1e-4, rtol=0)
-    assert not torch.equal(one["model"]["embed.weight"], checkpoint("one1")["model"]["embed.weight"])
+    name = "blocks.0.attention.query.weight"
+    assert not torch.equal(one["model"][name], checkpoint("one1")["model"][name])
     capsys.readouterr()
     assert gpt.main(["--resume", "-o", "two5", "--device", "cpu", "--max-steps", "9"]) == 2
     assert "the run has 2 process(es), not 1" in capsys.readouterr().err
