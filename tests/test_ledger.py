@@ -12,7 +12,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import ledger
 
-SIZES = {"max_steps": 2, "batch_size": 2, "block_size": 128, "n_layer": 1, "n_head": 2, "n_embd": 16}
+SIZES = {"max_steps": 4, "batch_size": 2, "block_size": 128, "n_layer": 1, "n_head": 2, "n_embd": 16}
 TINY = {
     "gpt": SIZES,
     "mixture": SIZES,
@@ -31,12 +31,12 @@ def unchanged(tmp_path_factory):
         module = ledger.load_copy(file, folder)
         data = ledger.data_of(file, module)[: 300 if file == "makemore" else 2500]
         config = ledger.settings(module, type, **TINY[file])
-        return module, data, after_two_steps(module, data, config, folder)
+        return module, data, after_some_steps(module, data, config, folder)
 
     return learned
 
 
-def after_two_steps(module, data, config, folder):
+def after_some_steps(module, data, config, folder):
     """The validation loss of a model."""
     return ledger.train(module, data, config, folder)["run"].log[-1][3]
 
@@ -48,7 +48,7 @@ def test_an_edited_copy_trains_and_learns_something_else_than_the_unchanged_file
     before, after = (vars(ledger.settings(which, edit.type)) for which in (base, module))
     sizes = {name: value for name, value in TINY[edit.file].items() if after[name] == before[name]}
     config = ledger.settings(module, edit.type, **sizes | edit.settings)
-    assert after_two_steps(module, data, config, tmp_path) != loss
+    assert after_some_steps(module, data, config, tmp_path) != loss
 
 
 @EDITS
