@@ -1198,7 +1198,7 @@ def test_a_very_small_temperature_is_greedy(trained, capsys):
     model, vocab = mm.load(out)
     greedy = mm.generate(model, vocab, num_samples=3, temperature=0)
     assert mm.generate(model, vocab, num_samples=3, temperature=1e-45) == greedy
-    assert len(mm.generate(model, vocab, num_samples=3, temperature=1e30)) == 3
+    assert len(mm.generate(model, vocab, num_samples=3, temperature=1e9)) == 3
 
 
 def test_an_output_folder_that_cannot_be_is_refused(capsys):
