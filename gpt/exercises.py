@@ -293,6 +293,9 @@ def check_average_by_loop(solve):
     so_far = torch.arange(1, 6)[:, None]  # how many positions there are up to each one
     sums = x.cumsum(1)
     before = (sums - x) / (so_far - 1)  # nan at the first position, which has none before it
+    of_means = x.clone()
+    for t in range(1, 5):
+        of_means[:, t] = of_means[:, : t + 1].mean(1)
     from_the_end = x.flip(1).cumsum(1).flip(1) / so_far.flip(0)
     itself = "a position belongs to its own past: x[b, : t + 1]"
     compare("the result", ask(solve, x), means_by_loop(x), mistakes=[
@@ -301,6 +304,8 @@ def check_average_by_loop(solve):
         (before, itself),
         (before.nan_to_num(0), itself),
         (x.mean(1, keepdim=True).expand(x.shape), "a position must not look at those after it"),
+        (x.mean(1), "every position has a mean of its own: (B, T, C)"),
+        (of_means, "average the vectors of x, not the averages before"),
         (from_the_end, "this is the future: take the positions up to t"),
         (x.cumsum(0) / torch.arange(1, 3)[:, None, None], "each text by itself: go along T, not along B"),
         (sums.sum(2) / so_far.T, "average over the positions, not over the channels: (B, T, C)")])
@@ -335,6 +340,9 @@ def weight_mistakes(scores):
     hidden = scores.masked_fill(~past, -math.inf)
     rows = "every position shares out a weight of 1: the softmax is over the row, softmax(-1)"
     return [
+        (scores, "the mask and the softmax are missing"),
+        (scores.tril(), "the softmax is missing"),
+        (hidden, "the softmax is missing"),
         (scores.softmax(-1), "a position must not look at those after it"),
         (scores.masked_fill(~past, 0).softmax(-1), "exp(0) is 1: mask with -inf, not with 0"),
         (scores.softmax(-1) * past, "mask before the softmax, so that the weights sum to 1"),

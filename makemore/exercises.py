@@ -559,7 +559,7 @@ def check_pairs(solve):
         hint = ""
         if any(not isinstance(pair, str) for pair in table):
             hint = '; a key is a string of two letters such as "em", not a tuple'
-        elif not any("." in pair for pair in table):
+        elif table and not any("." in pair for pair in table):
             hint = '; every word has a "." before and after it'
         raise Wrong(f"the {kind} of emma, ava, mia: expected {len(counts)} pairs ({', '.join(counts)}), "
                     f"got {len(table)} ({', '.join(map(str, table))}){hint}")
@@ -686,6 +686,7 @@ def check_bigram_loss(solve):
             (-log_likelihood.exp().mean().log(), "take the mean of the logs, not the log of the mean"),
             (-log_likelihood.exp().mean(), "the log is missing"),
             (F.cross_entropy(W.T[x] * scale, y), "W[x], not W[:, x]"),
+            (F.cross_entropy(logits.softmax(1), y), "F.cross_entropy takes logits and computes the softmax"),
         ]
         if scale == 1000:
             mistakes += [
@@ -1033,7 +1034,9 @@ def check_backward(solve):
     counts_twice = "counts is used twice, in probs and in total: add both"
     mistakes = {
         "log_probs": [(truth["log_probs"] * N, "the loss is a mean: divide by N"),
-                      (-truth["log_probs"], "the loss is the negative log-likelihood")],
+                      (-truth["log_probs"], "the loss is the negative log-likelihood"),
+                      (torch.full_like(truth["log_probs"], -1 / N),
+                       "only the entries at y have a part in the loss; the others are 0")],
         "counts": [(truth["probs"] * v.inverse_total, counts_twice),
                    (truth["total"].expand(v.counts.shape), counts_twice)],
         "before_tanh": [(truth["h"] * (1 - v.before_tanh**2),
@@ -1094,6 +1097,7 @@ def check_batch_norm_gradient(solve):
     N, d, centred = len(x), dout * gain, x - x.mean(0)
     scale = (x.var(0, correction=0) + 1e-5) ** -0.5
     unbiased_scale = (x.var(0) + 1e-5) ** -0.5
+    no_eps = x.var(0, correction=0) ** -0.5
     normalized, unbiased = centred * scale, centred * unbiased_scale
     divide = "both sums are divided by N: they are means over the rows"
     compare("the derivative with respect to x", got, expected, 1e-9, mistakes=[
@@ -1101,6 +1105,7 @@ def check_batch_norm_gradient(solve):
         (scale * (d - d.mean(0)), "the variance depends on x too"),
         (scale * (d - normalized * (d * normalized).mean(0)), "the mean depends on x too"),
         (expected / gain, "the gain is missing"),
+        (no_eps * (d - d.mean(0) - centred * no_eps * (d * centred * no_eps).mean(0)), "eps is missing"),
         (scale * (d - d.mean(0) - normalized * (d * normalized).sum(0) / (N - 1)), BESSEL),
         (unbiased_scale * (d - d.mean(0) - unbiased * (d * unbiased).mean(0)), BESSEL),
         (unbiased_scale * (d - d.mean(0) - unbiased * (d * unbiased).sum(0) / (N - 1)), BESSEL),
