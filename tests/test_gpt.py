@@ -442,6 +442,13 @@ def test_a_seed_gives_the_same_texts_and_nobody_elses_random_numbers_are_touched
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_model_whose_logits_are_not_numbers_is_refused_in_one_sentence():
+    model = shaken_model()
+    model.head.weight.data.fill_(math.nan)
+    with pytest.raises(gpt.UserError, match="the model's logits are not numbers; nothing can be sampled"):
+        gpt.generate(model, gpt.Vocab("abcdefghijk"), max_new_tokens=3)
+
+
 def test_an_empty_prompt_is_a_new_line(trained):
     model, vocab, _ = trained
     (text,) = gpt.generate(model, vocab, max_new_tokens=20, seed=3)
@@ -544,14 +551,13 @@ def test_an_epoch_visits_every_window_once_at_an_offset_of_its_own():
 
 
 def test_in_the_first_60_percent_of_the_steps_the_windows_are_cut_into_windows_of_64():
-    sizes = {"block_size": 128, "batch_size": 2}
     for step in range(10):
-        whole = draw(step, max_steps=-1, **sizes)  # a run without an end never cuts
-        x, y = draw(step, max_steps=10, **sizes)
-        assert x.shape == y.shape == ((4, 64) if step < 6 else (2, 128))
-        assert torch.equal(x.reshape(2, 128), whole[0]) and torch.equal(y.reshape(2, 128), whole[1])
+        whole = draw(step, block_size=192, max_steps=-1)  # a run without an end never cuts
+        x, y = draw(step, block_size=192, max_steps=10)
+        assert x.shape == y.shape == ((12, 64) if step < 6 else (4, 192))
+        assert torch.equal(x.reshape(4, 192), whole[0]) and torch.equal(y.reshape(4, 192), whole[1])
         assert torch.equal(y, x + 1)
-    assert draw(0, max_steps=10, block_size=96)[0].shape == (4, 96), "96 is no multiple of 64"
+    assert draw(0, block_size=100, max_steps=10)[0].shape == (4, 100), "64 does not divide it"
 
 
 # Files
@@ -649,6 +655,11 @@ def test_impossible_settings_are_refused_before_anything_is_written(tmp_path, se
     assert not out.exists()
 
 
+def test_a_config_is_made_by_configure():
+    with pytest.raises(gpt.UserError, match="configure.. makes the config; this is {'n_layer': 1}"):
+        gpt.train(TEXT, {"n_layer": 1}, device="cpu")
+
+
 def test_a_setting_that_does_not_exist_is_a_type_error():
     with pytest.raises(TypeError, match="n_layers"):
         gpt.configure("cpu", n_layers=3)
@@ -656,6 +667,8 @@ def test_a_setting_that_does_not_exist_is_a_type_error():
 
 @pytest.mark.parametrize(("text", "sentence"), [
     ("play.txt", "the text must be given itself, not 'play.txt'; gpt.read_file(name) reads it"),
+    ("play", "the text must be given itself, not 'play'"),
+    ("nowhere.txt", "the text must be given itself, not 'nowhere.txt'"),
     (Path("play.txt"), "the text must be given itself, not 'play.txt'"),
     (TEXT.encode(), "the text must be given itself"),
     (TEXT.split(), "the text must be given itself"),
@@ -664,6 +677,7 @@ def test_a_setting_that_does_not_exist_is_a_type_error():
 ])
 def test_what_is_no_text_is_refused(tmp_path, monkeypatch, text, sentence):
     monkeypatch.chdir(tmp_path)
+    Path("play").write_text(TEXT)
     Path("play.txt").write_text(TEXT)
     with pytest.raises(gpt.UserError, match=re.escape(sentence)):
         gpt.train(text, gpt.configure("cpu", **TINY), device="cpu")

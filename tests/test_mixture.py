@@ -382,6 +382,16 @@ def test_the_runs_of_gpt_are_refused_with_their_format(whole, capsys, action):
     assert f"has format {mixture.FORMAT}; this version reads {gpt.FORMAT}" in capsys.readouterr().err
 
 
+def test_the_help_has_the_defaults_of_this_program(capsys):
+    assert mixture.main(["--help"]) is None
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("usage: mixture ")
+    config = mixture.configure("cpu")
+    assert config.block_size != gpt.configure("cpu").block_size
+    assert f"context length, in characters (default: {config.block_size})" in said
+    assert f"windows in a batch, in each process (default: {config.batch_size}; on a GPU 16)" in said
+
+
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (["--n-layer", "0"], "--n-layer must be from 1 to 1000, not 0"),
     (["-i", "nowhere.txt"], "nowhere.txt: no such file"),
