@@ -1,12 +1,14 @@
-"""What README says to type works: every command, in README's order, in a fresh copy of the repository.
+"""What the pages say to type works: every command and every block of Python, page by page, in their order, in
+a fresh copy of the repository.
 
 A block is left out only where an HTML comment before it says why: `<!-- not run in the test: ... -->`. The
-sessions of micrograd are in test_micrograd.py. Every command has a process of its own, but those of Python
-are forked from a process that has imported torch and matplotlib: to import them ten times would take
+sessions of micrograd's page are in test_micrograd.py. Every command has a process of its own, but those of
+Python are forked from a process that has imported torch and matplotlib: to import them ten times would take
 half a minute.
 """
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,25 +16,44 @@ from pathlib import Path
 
 import pytest
 
+import gpt
+import makemore
+from gpt import mixture
+
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = ["README.md", "data/README.md"]
-TRAINING = re.compile(r"python (makemore/makemore|gpt/gpt)\.py(?!.*--sample-only)")
+PAGES = ["README.md", "makemore/README.md", "gpt/README.md", "tests/README.md"]  # whose blocks are run here
+ANSWERS = ["micrograd/ANSWERS.md", "makemore/ANSWERS.md", "gpt/ANSWERS.md"]
+DOCUMENTS = [*PAGES, "micrograd/README.md", "data/README.md", *ANSWERS]
+TRAINING = re.compile(r"python (makemore/makemore|gpt/gpt|gpt/mixture)\.py(?!.*--sample-only)")
 LEFT_OUT = re.compile(r"<!-- (not run in the test: .+|test command) -->\n")
 
 
-def blocks(language):
-    """README's blocks of a language that are run, in order."""
-    found = re.finditer(rf"^(.*\n)```{language}\n((?:.*\n)*?)```$", README, re.MULTILINE)
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def blocks(page, language):
+    """The blocks of a page in this language that are run, in order."""
+    found = re.finditer(rf"^(.*\n)```{language}\n((?:.*\n)*?)```$", read(page), re.MULTILINE)
     return [block[2] for block in found if not LEFT_OUT.fullmatch(block[1])]
 
 
-def shorten(line):
-    """A command as the test runs it: two steps of training, and texts of twenty characters."""
+def as_run_here(line):
+    """A command as the test runs it: nothing is installed, two steps of training, texts of twenty characters."""
+    if line.startswith("python3 -m venv"):
+        line = line.split(" && ")[-1]
+    line = re.sub(r"^(\.venv/bin/python|python3) ", "python ", line)
     if TRAINING.match(line):
         line = re.sub(r" --max-steps \d+", "", line)
         line = re.sub(r"^(python \S+)", r"\1 --max-steps 2", line)
-    return re.sub(r"^(python gpt/gpt\.py)", r"\1 --max-new-tokens 20", line)
+    return re.sub(r"^(python gpt/(gpt|mixture)\.py)", r"\1 --max-new-tokens 20", line)
+
+
+def commands(page):
+    """What is run of a page: [("sh", command), ..., ("python", code)]."""
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines() if not line.startswith("#")]
+    python = re.sub(r"max_steps=\d+", "max_steps=2", "\n".join(blocks(page, "python")))
+    return [("sh", as_run_here(line)) for line in lines] + ([("python", python)] if python else [])
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +80,7 @@ def run(kind, content):
     try:
         if kind == "python":
             sys.argv, sys.path[0] = [""], ""
-            exec(compile(content, "README", "exec"), {"__name__": "__main__"})
+            exec(compile(content, "page", "exec"), {"__name__": "__main__"})
         elif words[0] == "python" and words[1].endswith(".py"):
             sys.argv, sys.path[0] = words[1:], os.path.dirname(words[1])
             runpy.run_path(words[1], run_name="__main__")
@@ -88,34 +109,71 @@ json.dump(finished, sys.stdout)
 '''
 
 
-def test_every_command_and_every_python_block_works_in_the_order_of_the_readme(copy):
-    lines = [line for block in blocks("sh") for line in block.splitlines() if not line.startswith("#")]
-    assert sum(bool(TRAINING.match(line)) for line in lines) >= 3, "README trains both programs"
-    python = re.sub(r"max_steps=\d+", "max_steps=2", "\n".join(blocks("python")))
-    assert "import makemore" in python and "import gpt" in python
-    commands = [("sh", shorten(line)) for line in lines] + [("python", python)]
-    shell = subprocess.run([sys.executable, "-c", SHELL], input=json.dumps(commands), cwd=copy,
-                           capture_output=True, text=True, check=False, timeout=200)
+def test_every_command_and_every_block_of_python_works_in_the_order_of_the_pages(copy):
+    wanted = [command for page in PAGES for command in commands(page)]
+    trained = {TRAINING.match(command)[1] for kind, command in wanted if kind == "sh" and TRAINING.match(command)}
+    assert trained == {"makemore/makemore", "gpt/gpt", "gpt/mixture"}
+    assert [kind for kind, _ in wanted].count("python") == 2, "makemore's page and gpt's have blocks of Python"
+    shell = subprocess.run([sys.executable, "-c", SHELL], input=json.dumps(wanted), cwd=copy,
+                           capture_output=True, text=True, check=False, timeout=600)
     assert shell.returncode == 0, shell.stderr
     finished = json.loads(shell.stdout)
     for command, status, output in finished:
         assert status == 0 and "Traceback" not in output, f"{command}\n{output}"
-    assert len(finished) == len(commands)
+    assert len(finished) == len(wanted)
+
+
+PROGRAMS = {
+    "makemore/makemore.py": makemore.makemore.parse_arguments,
+    "gpt/gpt.py": lambda argv: gpt.gpt.parse_arguments(argv, gpt.gpt),
+    "gpt/mixture.py": lambda argv: gpt.gpt.parse_arguments(argv, mixture),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_command_in_the_text_names_a_program_and_its_flags(name):
+    for command in re.findall(r"`python ([^`\n]+)`", without_code(name)):
+        script, *arguments = shlex.split(command)
+        if script.endswith(".py"):
+            assert (ROOT / script).is_file(), command
+        has_placeholder = any(word.isupper() for word in arguments)  # -i FILE
+        if script in PROGRAMS and not has_placeholder:
+            PROGRAMS[script](arguments)  # raises UserError for a flag that does not exist
 
 
 def test_ci_runs_the_test_command_of_the_readme():
-    command = re.search(r"^<!-- test command -->\n```sh\n(.+)\n```$", README, re.MULTILINE)[1]
+    command = re.search(r"^<!-- test command -->\n```sh\n(.+)\n```$", read("README.md"), re.MULTILINE)[1]
     assert command.startswith("python3 -m venv .venv && ")
     assert command.endswith(".venv/bin/python tests/run.py")
-    assert "test command" in (ROOT / ".ci" / "run").read_text()
+    assert "test command" in read(".ci/run")
+
+
+def test_the_workflow_runs_the_first_command_on_windows():
+    block = re.search(r"^```powershell\npy -m venv .venv; (.+)\n```$", read("README.md"), re.MULTILINE)[1]
+    steps = re.findall(r"- run: (\.venv\\.+)", read(".github/workflows/tests.yml"))
+    assert "; ".join(steps) == block
+
+
+@pytest.mark.parametrize(("name", "size", "lines"), [
+    ("README.md", 8192, 130), ("micrograd/README.md", 8192, None), ("makemore/README.md", 8192, None),
+    ("gpt/README.md", 8192, None),
+])
+def test_a_page_is_short(name, size, lines):
+    text = read(name)
+    assert len(text.encode()) <= size
+    assert lines is None or text.count("\n") <= lines
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_figure_is_missing(name):
+    assert "TODO" not in read(name)
 
 
 # Links -----------------------------------------------------------------------------------------------------
 
 
 def without_code(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^```.*?^```$", "", read(name), flags=re.DOTALL | re.MULTILINE)
 
 
 def anchors(name):
