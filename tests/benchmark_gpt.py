@@ -34,7 +34,8 @@ import ledger
 from gpt import gpt, mixture
 
 LONG = {  # the flags of the long runs
-    "gpt": ["--n-embd", "256", "--dropout", "0.2", "--max-steps", "2400"],
+    "gpt": ["--n-embd", "192", "--n-head", "3", "--batch-size", "8", "--dropout", "0.1",
+            "--max-steps", "2400"],
     "mixture": ["--max-steps", "6000"],
 }
 SETTINGS = {  # of runs with so many seconds of training; others: the defaults
