@@ -191,11 +191,14 @@ def test_a_copy_elsewhere_finds_the_library_and_keeps_the_answers_of_the_origina
     finished = run(inside / "exercises.py", "--copy", "mine.py", cwd=elsewhere)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout == "wrote mine.py; work in it, and check it with: python mine.py\n"
-    answers = {"split": SOLUTIONS["split"], "configuration": "def configuration():\n    return 1"}
+    where = "def configuration():\n    raise OSError(makemore.__file__)"
+    answers = {"split": SOLUTIONS["split"], "configuration": where}
     write_answers(elsewhere / "mine.py", answers)
     finished = run("my work/mine.py", "2.1", "2.2", "2.3", "3.3", "--json", cwd=tmp_path)
-    results = [json.loads(line)["result"] for line in finished.stdout.splitlines()]
+    objects = [json.loads(line) for line in finished.stdout.splitlines()]
+    results = [each["result"] for each in objects]
     assert (results, finished.stderr) == (["right", "to do", "right", "wrong"], "")
+    assert objects[-1]["message"].endswith(f": OSError: {inside / 'makemore.py'}")
     assert [path.name for path in elsewhere.iterdir()] == ["mine.py"]
 
 
