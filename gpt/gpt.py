@@ -1,6 +1,6 @@
 """gpt: train a character-level transformer on a text, and sample from it.
 
-    python gpt.py                                      five minutes on two CPU cores: almost Shakespeare
+    python gpt.py                                      six minutes on two CPU cores: almost Shakespeare
     python gpt.py -i my.txt -o out/my                  another text, another folder
     python gpt.py --sample-only --prompt "ROMEO:"      text from the trained model in out/gpt
     python gpt.py --resume                             continue where the last run stopped
