@@ -1238,7 +1238,7 @@ def check_search(solve):
         raise Wrong(f"expected a list of folders, got {short(folders)}")
     if len(folders) < 3:
         raise Wrong(f"expected the folders of at least three runs, got {len(folders)}")
-    words = makemore.digest(makemore.clean(makemore.read_words("names.txt")))
+    words = makemore.digest(makemore.clean(makemore.read_words("names.txt"), 256))  # the default --max-length
     losses, found = [], []
     for folder in map(find_run, folders):
         log = read_log(folder)
