@@ -303,7 +303,11 @@ def test_a_run_learns_and_its_best_weights_have_the_loss_that_it_reports(whole):
     assert min(validation) < validation[0] < 2, "counts alone know much of this text"
     model, vocab = mixture.load(whole)
     tokens = torch.from_numpy(vocab.encode(TEXT)).long()
-    held = gpt.split(tokens, 16)["validation"]
+    data = gpt.split(tokens, 16)
+    groups, counts = mixture.Counts.count(data["training"].numpy(), len(vocab)).whole()
+    assert model.counts.groups.tolist() == groups.tolist(), "what was counted is the training text"
+    assert model.counts.counts.tolist() == counts.tolist()
+    held = data["validation"]
     losses = []
     for start in range(0, len(held) - 16, 16):
         window = held[start : start + 17]
