@@ -166,7 +166,7 @@ def answers_only(x, y, newline, equals):
 
 
 def finetuned():
-    """7.7 Pretrain on the other plays, finetune on ours (lecture 7, third exercise; README has the figures).
+    """7.7 Pretrain on the other plays, finetune on ours (lecture 7, third exercise).
 
         python data/prepare.py --plays                                      makes data/plays.txt
         python gpt/gpt.py -o out/scratch --max-steps 300                    without pretraining

@@ -462,12 +462,13 @@ def device_of(model):
 
 
 @torch.no_grad()
-def evaluate(model, tokens, characters=None, progress=None):
+def evaluate(model, tokens, characters=None, progress=None, predict=None):
     """(loss, standard error): the mean over windows that do not overlap, in evaluation mode.
 
     All windows, or evenly spread ones with about `characters` characters in all. The standard error
     assumes that the windows are independent of one another; nan for a single window. `progress` shows a line
-    during long evaluations.
+    during long evaluations. `predict(x, starts)`: the logits for windows x that begin at `starts`; model(x)
+    if it is not given.
     """
     T = model.config.block_size
     starts = torch.arange(0, len(tokens) - T, T)
@@ -479,7 +480,8 @@ def evaluate(model, tokens, characters=None, progress=None):
     losses = []
     for some in starts.split(max(1, 8192 // T)):  # so many windows at once
         x, y = windows(tokens, some.to(tokens.device), T)
-        losses.append(loss_of(model(x), y, reduction="none").mean(dim=1).cpu())
+        logits = predict(x, some) if predict else model(x)
+        losses.append(loss_of(logits, y, reduction="none").mean(dim=1).cpu())
         if progress:
             progress.show(f"evaluating: {int(some[-1]) + T:,} of {len(tokens):,} characters")
     if progress:
