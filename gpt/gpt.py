@@ -908,17 +908,28 @@ def read_file(name):
 
 
 def wrong_encoding(name, content, position):
-    """What to say of a file that is not UTF-8: where, what it may be, the command that converts it."""
+    """What to say of a file that is not UTF-8: where, what it looks like, the command that converts it."""
     line = content.count(b"\n", 0, position) + 1
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "UTF-16"
-    elif b"\0" in content:
-        return "it is a binary file"
-    else:
-        encoding = "CP1252"  # Western text, if most of its bytes are ASCII
     name = shlex.quote(str(name))
-    return (f"line {line} is not UTF-8; if the file is in {encoding}, this converts it: "
-            f"iconv -f {encoding} -t UTF-8 {name} > new.txt")
+    unusual = sum(content.count(byte) for byte in range(128, 256))  # bytes beyond ASCII
+    valid = sum(ord(char) > 127 for char in content.decode("utf-8", errors="ignore"))  # characters
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        guess = "UTF-16"
+    elif content[1::2].count(0) > len(content) / 4:
+        guess = "UTF-16LE"
+    elif content[::2].count(0) > len(content) / 4:
+        guess = "UTF-16BE"
+    elif any(content.count(byte) for byte in range(7)):
+        return "it is a binary file"
+    elif valid > unusual / 4:  # a character is two to four bytes
+        return (f"line {line} is not UTF-8, but most of the file is: "
+                f"iconv -c -f UTF-8 -t UTF-8 {name} > new.txt leaves out what is not")
+    elif unusual < 0.3 * len(content):
+        guess = "CP1252"  # Western text; it contains the characters of latin-1
+    else:
+        return f"line {line} is not UTF-8; iconv -f ENCODING -t UTF-8 {name} > new.txt converts it"
+    return (f"line {line} is not UTF-8; it looks like {guess}: "
+            f"iconv -f {guess} -t UTF-8 {name} > new.txt converts it")
 
 
 def write_file(path, content):

@@ -564,13 +564,13 @@ def test_in_the_first_60_percent_of_the_steps_the_windows_are_cut_into_windows_o
 
 
 @pytest.mark.parametrize(("content", "sentence"), [
-    ("one\ntwo\ncafé au lait\n".encode("latin-1"), "line 3 is not UTF-8; if the file is in CP1252, this "
-     + "converts it: iconv -f CP1252 -t UTF-8 'my text.txt' > new.txt"),
-    ("“quoted”\n".encode("cp1252"), "line 1 is not UTF-8; if the file is in CP1252"),
-    ("one\ntwo".encode("utf-16"), "if the file is in UTF-16, this converts it: iconv -f UTF-16 -t UTF-8 "),
-    ("\ufeff日本\n".encode("utf-16-be"), "if the file is in UTF-16"),
+    ("one\ntwo\ncafé au lait\n".encode("latin-1"), "line 3 is not UTF-8; it looks like CP1252: "
+     + "iconv -f CP1252 -t UTF-8 'my text.txt' > new.txt"),
+    ("“quoted”\n".encode("cp1252"), "line 1 is not UTF-8; it looks like CP1252"),
+    ("one\ntwo".encode("utf-16"), "it looks like UTF-16: iconv -f UTF-16 -t UTF-8 "),
+    ("\ufeff日本\n".encode("utf-16-be"), "it looks like UTF-16"),
     ("aé日xyz\r\n".encode() * 100_000 + b"\xff", "line 100001 is not UTF-8"),
-    ("one\ntwo".encode("utf-16-le"), "it is a binary file"),
+    ("one\ntwo".encode("utf-16-le"), "it looks like UTF-16LE: iconv -f UTF-16LE"),
     (b"abc\0def", "it is a binary file"),
 ])
 def test_a_file_in_another_encoding_is_refused_with_the_line_and_the_command_that_converts_it(

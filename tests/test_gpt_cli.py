@@ -331,9 +331,9 @@ INPUTS = {
     "bad.txt is empty or blank": b"",
     "is empty or blank": b"\xef\xbb\xbf",
     "is a binary file": b"abc\0def",
-    "line 1 is not UTF-8; if the file is in CP1252, this converts it: iconv -f CP1252 -t UTF-8 bad.txt > ":
+    "line 1 is not UTF-8; it looks like CP1252: iconv -f CP1252 -t UTF-8 bad.txt > ":
         b"caf\xe9 au lait",
-    "if the file is in UTF-16, this converts it: iconv -f UTF-16": TEXT.encode("utf-16"),
+    "it looks like UTF-16: iconv -f UTF-16": TEXT.encode("utf-16"),
     "the text is too short: 30 characters": b"x" * 30,
 }
 
