@@ -1239,6 +1239,7 @@ class Diagnosis:
     of a run (or of what --resume adds to it) and, after every step, how far the weights moved.
 
     Beside them: the same network with a bad start, all weights but those of the head five times as large.
+    (Batch norm undoes it: in `batchnorm`, both look alike.)
     """
 
     def __init__(self, model, training):
