@@ -682,6 +682,7 @@ CONTENT = "chars", "source", "digest", "threads", "processes", "progress", "mode
 FILES = "model.pt", "log.csv", "loss.png"
 SIZES = "n_layer", "n_head", "n_embd", "block_size"  # --init-from takes these over
 HERE = Path(__file__).resolve().parent
+EVALUATED = 1_000_000  # characters: of a much longer validation text, only so many are evaluated at the end
 
 
 class UserError(Exception):
@@ -941,7 +942,12 @@ def write_file(path, content):
     except OSError as error:
         with contextlib.suppress(OSError):  # (the clean-up may fail for the same reason)
             temporary.unlink()
-        raise UserError(f"cannot write {path}: {error.strerror}", status=1) from None
+        raise UserError(f"cannot write {relative(path)}: {error.strerror}", status=1) from None
+
+
+def relative(path):
+    """A path as a user would write it: from the working directory, if it is in there."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def digest(text):
@@ -962,10 +968,10 @@ def prepare_folder(folder):
                 moved = path.rename(path.with_suffix(f".{number}{path.suffix}"))
                 print(f"moved aside: {name} to {moved.name}")
     except OSError as error:
-        raise UserError(f"cannot use {folder} as the output folder: {error.strerror}") from None
+        raise UserError(f"cannot use {relative(folder)} as the output folder: {error.strerror}") from None
 
 
-def read_checkpoint(out, wanted=FORMAT):
+def read_checkpoint(out, wanted=FORMAT, names=CONTENT):
     """The content of a checkpoint: of model.pt in a folder, or of a file. Raises UserError if it is missing,
     damaged or not of the wanted format."""
     path = Path(out)
@@ -983,9 +989,8 @@ def read_checkpoint(out, wanted=FORMAT):
     if found != wanted:
         raise UserError(f"{path} has format {found}; this version reads {wanted}; choose another folder")
     try:
-        for name in CONTENT:
-            checkpoint[name]
-        return checkpoint | {"config": Config(**checkpoint["config"])}
+        content = {name: checkpoint[name] for name in names}
+        return content | {"config": Config(**checkpoint["config"])}
     except (KeyError, TypeError):
         raise UserError(f"{path} is damaged, or not a checkpoint") from None
 
@@ -1259,10 +1264,15 @@ class Run:
         self.model.eval()
 
     def result(self):
-        """Evaluate the best weights on the whole validation text, print their loss and samples."""
-        loss, error = self.evaluate()
+        """Evaluate the best weights on the validation text, print their loss and samples."""
+        if len(self.validation) < 2 * EVALUATED:
+            loss, error = self.evaluate()
+            part = "the whole validation text"
+        else:
+            loss, error = self.evaluate(EVALUATED)
+            part = f"{EVALUATED:,} characters of the validation text"
         noise = "of one window" if math.isnan(error) else f"standard error {error:.4f}"
-        self.progress.say(f"validation loss {loss:.4f} ({noise}) on the whole validation text with the "
+        self.progress.say(f"validation loss {loss:.4f} ({noise}) on {part} with the "
                           f"weights of step {self.best_step}, the best; {self.seconds:.0f} s of training")
         if self.best_step == 0:
             step, _, training, validation = self.log[-1]
@@ -1340,7 +1350,7 @@ def execute(args, program):
     if args.sample_only:
         if args.init_from:
             raise UserError("--init-from cannot be combined with --sample-only")
-        checkpoint = read_checkpoint(args.work_dir, program.FORMAT)
+        checkpoint = program.read_checkpoint(args.work_dir)
         if args.input_file and digest(read_file(args.input_file)) != checkpoint["digest"]:
             raise UserError(f"{args.input_file} is not the text of the run in {args.work_dir}")
         if "seed" in settings:  # of the samples
@@ -1359,12 +1369,12 @@ def execute(args, program):
             print(f"--init-from is not used again: the run in {args.work_dir} continues")
         if "max_steps" in settings:
             options["max_steps"] = settings.pop("max_steps")
-        check_same(settings, read_checkpoint(args.work_dir, program.FORMAT)["config"])
+        check_same(settings, program.read_checkpoint(args.work_dir)["config"])
         program.resume(args.work_dir, text, **options)
         return
     if args.init_from:
         options["init_from"] = args.init_from
-        known = read_checkpoint(args.init_from, program.FORMAT)["config"]
+        known = program.read_checkpoint(args.init_from)["config"]
         settings = {name: getattr(known, name) for name in SIZES} | settings
     config = program.configure(pick_device(args.device), **settings)
     program.train(text, config, args.work_dir, **options)

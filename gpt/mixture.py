@@ -110,8 +110,8 @@ class Counts:
         return n
 
     @classmethod
-    def count(cls, tokens, V):
-        """Count a text (an array of tokens), in all tables."""
+    def count(cls, tokens, V, progress=None):
+        """Count a text (an array of tokens), in all tables. `progress` shows a line in between."""
         tokens = tokens[: cls.ENOUGH].astype(np.int64)
         n = cls.longest(V)
         padded = np.concatenate([np.zeros(n, np.int64), tokens])
@@ -121,8 +121,10 @@ class Counts:
         parts = cls.part_of(np.arange(len(tokens)), len(tokens))
         tables = []
         for k in range(cls.PARTS + 1):  # no part is the last table's
-            tables.append(groups[parts != k] + k * V ** (n + 1))
-        groups, counts = np.unique(np.concatenate(tables), return_counts=True)
+            if progress:
+                progress.show(f"counting: table {k + 1} of {cls.PARTS + 1}")
+            tables.append(np.unique(groups[parts != k] + k * V ** (n + 1), return_counts=True))
+        groups, counts = map(np.concatenate, zip(*tables))
         return cls(V, groups, counts, len(tokens))
 
     @classmethod
@@ -314,6 +316,11 @@ class Run(gpt.Run):
         return super().content() | {"groups": torch.from_numpy(groups), "counts": torch.from_numpy(counts)}
 
 
+def read_checkpoint(out):
+    """The content of a checkpoint; see gpt.read_checkpoint."""
+    return gpt.read_checkpoint(out, FORMAT, (*gpt.CONTENT, "groups", "counts"))
+
+
 def configure(device="cpu", **values):
     """The Config for a kind of device; see gpt.configure."""
     defaults = DEFAULTS if str(device).startswith("cpu") else {"block_size": 1024, "batch_size": 16}
@@ -328,7 +335,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     device = gpt.pick_device(device)
     source = gpt.absolute(source)
     text = gpt.check_text(text)
-    before = gpt.read_checkpoint(init_from, FORMAT) if init_from else checkpoint
+    before = read_checkpoint(init_from) if init_from else checkpoint
     vocab = gpt.Vocab(text, first=before["chars"] if before else "")
     sampling = gpt.check_sampling(vocab, {"seed": config.seed} | sampling)
     data = gpt.split(torch.from_numpy(vocab.encode(text)), config.block_size)
@@ -338,13 +345,15 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     tokens = data["training"].to(device)
     with gpt.seeded(config.seed):
         model = Mixture(config).to(device)
-    model.counts = Counts.count(data["training"].numpy(), len(vocab))
     if init_from:
         gpt.take_weights(model, before)
     optimizers = gpt.make_optimizers(model)
     run = Run(out, config, model, vocab, optimizers, data["validation"].to(device), sampling, source,
               gpt.digest(text), checkpoint, team)
     run.introduce(data)
+    model.counts = Counts.count(data["training"].numpy(), len(vocab), run.progress)
+    if model.counts.size < len(tokens):
+        print(f"counted: the first {model.counts.size:,} characters")
     predictions = Predictions(model.counts, data["training"].numpy(), device, True, run.progress)
     run.predictions = Predictions(model.counts, data["validation"].numpy(), device, False, run.progress)
     bfloat16 = gpt.has_bfloat16(device)
@@ -372,14 +381,14 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
 
 def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
     """Continue the run in a folder exactly where it stopped: see gpt.resume."""
-    checkpoint = gpt.read_checkpoint(out, FORMAT)
+    checkpoint = read_checkpoint(out)
     text, config, source = gpt.of_the_same_run(checkpoint, out, text, source, max_steps)
     return train(text, config, out, source=source, checkpoint=checkpoint, **options)
 
 
 def load(out=DEFAULT_OUT, device="cpu", last=False):
     """(model, vocab) of the run in a folder: see gpt.load."""
-    checkpoint = gpt.read_checkpoint(out, FORMAT)
+    checkpoint = read_checkpoint(out)
     model = Mixture(checkpoint["config"])
     model.load_state_dict(checkpoint["model"] if last else checkpoint["progress"]["best"])
     vocab = gpt.Vocab("", first=checkpoint["chars"])

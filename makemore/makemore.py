@@ -235,14 +235,16 @@ class Words:
         epoch, i = divmod(step, len(self) // batch_size)
         return self.batch(epoch_batches(self, epoch, batch_size, seed, by_length)[i])
 
-    def batches_by_length(self, positions, limit=None):
-        """The indices of all words, or of the first `limit`, shortest words first, in batches.
+    def batches_by_length(self, positions, number):
+        """The indices of the first `number` words, longest words first, in batches.
 
-        A batch has at most 1,000 words, and at most so many positions if it has more than one word.
+        A batch has at most so many positions, if it has more than one word.
         """
-        for group in self.lengths[:limit].argsort(stable=True).split(1000):
-            longest = int(self.lengths[group[-1]])
-            yield from group.split(max(1, positions // longest))
+        order = self.lengths[:number].argsort(descending=True, stable=True)
+        while len(order):
+            longest = int(self.lengths[order[0]])
+            batch, order = order.tensor_split([max(1, positions // longest)])
+            yield batch
 
 
 @functools.lru_cache(maxsize=1)  # all batches of an epoch are made at once
@@ -338,11 +340,18 @@ class NGram(nn.Module):
         self.counts = torch.zeros_like(self.groups).index_add(0, place, torch.cat([self.counts, counts]))
 
     def forward(self, x):
-        letters = torch.arange(self.vocab_size, device=x.device)
-        numbers = self.first_number(x)[..., None] + letters  # (B, T, V)
-        index = torch.searchsorted(self.groups, numbers).clamp(max=len(self.groups) - 1)
-        found = self.groups[index] == numbers
-        counts = self.counts[index].where(found, 0) + self.alpha
+        first = self.first_number(x).flatten()  # (N,), N = B T
+        # The groups of a context are neighbours among the sorted numbers. Walk through them, in all rows at once.
+        place = torch.searchsorted(self.groups, first)
+        end = torch.searchsorted(self.groups, first + self.vocab_size)
+        counts = self.alpha.repeat(len(first), self.vocab_size)  # (N, V)
+        rows = (place < end).nonzero()[:, 0]
+        while len(rows):
+            group = place[rows]
+            counts[rows, self.groups[group] - first[rows]] += self.counts[group]
+            place += 1
+            rows = rows[place[rows] < end[rows]]
+        counts = counts.view(*x.shape, -1)  # (B, T, V)
         return (counts / counts.sum(2, keepdim=True)).log()
 
     def load_state_dict(self, state):
@@ -427,7 +436,7 @@ class BatchNorm(nn.Module):
         """x (..., C) with mean 0 and variance 1, and the scale (C,) that it was multiplied by."""
         mean, var = self.running_mean, self.running_var
         if self.training:
-            rows = x if real is None else x[real]  # (N, C)
+            rows = x.flatten(0, -2) if real is None else x[real]  # (N, C)
             var, mean = torch.var_mean(rows, dim=0, correction=0)
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
@@ -827,24 +836,30 @@ def device_of(model):
 
 
 @torch.no_grad()
-def evaluate(model, data, limit=None, progress=None):
+def evaluate(model, data, characters=None, progress=None):
     """(loss, standard error): the mean over all characters of `data`, in evaluation mode.
 
-    Words are independent of one another, letters of a word are not. So the loss is treated as a ratio, the
-    sum of the words' losses over the sum of their lengths, with the standard error of a ratio (Cochran 1977);
-    nan for a single word. `limit`: only the first so many words. `progress` shows a line during long ones.
+    All words, or the first ones with about `characters` characters in all. Words are independent of one
+    another, letters of a word are not. So the loss is treated as a ratio, the sum of the words' losses over
+    the sum of their lengths, with the standard error of a ratio (Cochran 1977); nan for a single word.
+    `progress` shows a line during long evaluations.
     """
+    number = len(data)  # of words
+    if characters is not None:
+        number = int((data.starts < characters).sum())
     was_training = model.training
     model.eval()
     sums, lengths = [], []  # of each word: the sum of its losses, its length
-    done, total = 0, min(len(data), limit or len(data))
-    for index in data.batches_by_length(20_000_000 // len(data.vocab), limit):  # keeps the logits small
+    done = 0
+    # Few positions at once: that is quicker, and takes little memory, also if there are many logits for each.
+    positions = min(10_000, 5_000_000 // len(data.vocab))
+    for index in data.batches_by_length(positions, number):
         x, y = data.batch(index)
         sums.append(loss_of(model(x), y, reduction="none").sum(1).cpu().double())
         lengths.append(data.lengths[index].cpu())
         done += len(index)
         if progress:
-            progress.show(f"evaluating: {done:,} of {total:,} words")
+            progress.show(f"evaluating: {done:,} of {number:,} words")
     if progress:
         progress.clear()
     model.train(was_training)
@@ -860,7 +875,7 @@ def count(model, data, progress):
     """Fit an NGram: count, then choose the alpha with the best validation loss. Returns the training loss."""
     training = data["training"]
     done = 0
-    for index in training.batches_by_length(1_000_000):
+    for index in training.batches_by_length(1_000_000, len(training)):
         x, y = training.batch(index)
         model.fit(x, y)
         done += len(index)
@@ -869,7 +884,7 @@ def count(model, data, progress):
     losses = {}
     for alpha in (0.01, 0.03, 0.1, 0.3, 1.0):
         model.alpha.fill_(alpha)
-        losses[alpha], _ = evaluate(model, data["validation"], progress=progress)
+        losses[alpha], _ = evaluate(model, data["validation"], EVALUATED, progress)
         print(f"  alpha {alpha:<4} validation {losses[alpha]:.4f}")
     model.alpha.fill_(min(losses, key=losses.get))
     return evaluate(model, training, EVALUATED, progress)[0]
@@ -1333,7 +1348,7 @@ FORMAT = "makemore 5"  # of model.pt
 CONTENT = "chars", "source", "digest", "threads", "progress", "model", "optimizers"  # of model.pt
 FILES = "model.pt", "log.csv", "loss.png", "losses.png", "pairs.png", "letters.png", "diagnose.png"
 HERE = Path(__file__).resolve().parent
-EVALUATED = 100_000  # words: of more training words, only so many are evaluated at the end
+EVALUATED = 1_000_000  # characters: of a larger part of the data, only so many are evaluated
 
 
 class UserError(Exception):
@@ -1592,7 +1607,12 @@ def write_file(path, content):
     except OSError as error:
         with contextlib.suppress(OSError):  # (the clean-up may fail for the same reason)
             temporary.unlink()
-        raise UserError(f"cannot write {path}: {error.strerror}", status=1) from None
+        raise UserError(f"cannot write {relative(path)}: {error.strerror}", status=1) from None
+
+
+def relative(path):
+    """A path as a user would write it: from the working directory, if it is in there."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def digest(words):
@@ -1613,7 +1633,7 @@ def prepare_folder(folder):
                 moved = path.rename(path.with_suffix(f".{number}{path.suffix}"))
                 print(f"moved aside: {name} to {moved.name}")
     except OSError as error:
-        raise UserError(f"cannot use {folder} as the output folder: {error.strerror}") from None
+        raise UserError(f"cannot use {relative(folder)} as the output folder: {error.strerror}") from None
 
 
 def read_checkpoint(out):
@@ -1782,7 +1802,7 @@ class Run:
 
     def look(self):
         """Evaluate, keep the best weights, save, report; print samples at first and at every fourth look."""
-        validation, _ = evaluate(self.model, self.data["validation"], progress=self.progress)
+        validation, _ = evaluate(self.model, self.data["validation"], EVALUATED, self.progress)
         if math.isnan(validation):
             validation = math.inf  # so that it can be compared
         since = self.log[-1][0] if self.log else 0  # the step of the last evaluation
@@ -1862,8 +1882,8 @@ class Run:
         noise = "of one word" if math.isnan(error) else f"standard error {error:.4f}"
         self.progress.say(f"loss: {losses} ({noise}) with the weights of step {self.best_step}, "
                           f"the best in validation; {self.seconds:.0f} s of training")
-        if len(self.data["training"]) > EVALUATED:
-            print(f"(training: the first {EVALUATED:,} words)")
+        if self.data["training"].starts[-1] > EVALUATED:
+            print(f"(losses of the first {EVALUATED:,} characters, if there are more)")
         if self.best_step == 0:
             step, _, training, validation = self.log[-1]
             if training < self.log[0][3]:

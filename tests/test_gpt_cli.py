@@ -60,11 +60,6 @@ def same_weights(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def without_folder(said):
-    """What was said, with paths as they are seen from the working directory."""
-    return said.replace(f"{Path.cwd()}/", "")
-
-
 def files():
     return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
 
@@ -279,6 +274,33 @@ def test_a_run_that_learned_something_does_not_warn(whole):
 # Finetuning
 
 
+def test_dropout_leaves_out_other_channels_at_every_step():
+    masks = []
+
+    def look(module, inputs, output):
+        if isinstance(module, torch.nn.Dropout) and module.training:
+            masks.append(output == 0)
+
+    hook = torch.nn.modules.module.register_module_forward_hook(look)
+    train("--dropout", "0.5", steps=4)
+    hook.remove()
+    assert len(masks) == 8, "two in a step"
+    after_the_first = masks[2::2]  # (all is zero in the first step, since the last layers begin at zero)
+    assert not after_the_first[0].all()
+    assert not torch.equal(after_the_first[0], after_the_first[1])
+    assert not torch.equal(after_the_first[1], after_the_first[2])
+
+
+def test_of_a_long_validation_text_a_part_is_evaluated_and_that_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(gpt, "EVALUATED", 100)
+    assert not train(steps=2)
+    said = re.search(r"validation loss (\S+) .* on 100 characters of the validation text with the weights",
+                     capsys.readouterr().out)
+    model, vocab = gpt.load()
+    validation = gpt.split(torch.from_numpy(vocab.encode(TEXT)), 16)["validation"]
+    assert said[1] == f"{gpt.evaluate(model, validation, 100)[0]:.4f}"
+
+
 def test_finetuning_keeps_the_rows_of_known_characters_and_adds_new_ones():
     train(out="base")
     Path("other.txt").write_text("THE CAT sat on ÄÖÜ\n" * 60)
@@ -323,7 +345,7 @@ def refused(capsys, *arguments):
     assert files() == before
     said = capsys.readouterr()
     assert said.err.startswith("gpt: ") and said.err.count("\n") == 1
-    return without_folder(said.err)
+    return said.err
 
 
 INPUTS = {
@@ -451,7 +473,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_the_old_checkpoint(capsys)
         assert gpt.main(["--resume", "--max-steps", "9", "--device", "cpu"]) == 1
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    said = without_folder(capsys.readouterr().err)
+    said = capsys.readouterr().err
     assert said.startswith("gpt: cannot write out/gpt/model.pt: ") and said.count("\n") == 1
     assert Path("out/gpt/model.pt").read_bytes() == before
     assert not list(Path("out/gpt").glob("*.tmp"))
@@ -572,7 +594,7 @@ def test_in_a_notebook_the_arguments_of_its_kernel_are_not_read(monkeypatch, cap
     monkeypatch.setattr(sys, "argv", ["kernel", "-f", "connection.json"])
     monkeypatch.setattr(gpt, "DEFAULT_OUT", "text.txt")  # a file: the run ends before its first step
     assert gpt.main() == 2
-    said = without_folder(capsys.readouterr().err)
+    said = capsys.readouterr().err
     assert said == "gpt: cannot use text.txt as the output folder: File exists\n"
 
 

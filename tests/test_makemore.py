@@ -343,6 +343,15 @@ def test_batch_norm_leaves_padded_places_out_of_its_statistics():
     assert torch.allclose(ours.running_var, theirs.running_var, atol=1e-6)
 
 
+def test_batch_norm_of_words_without_padding_counts_every_place():
+    torch.manual_seed(0)
+    ours, theirs = mm.BatchNorm(4), nn.BatchNorm1d(4)
+    x = torch.randn(3, 6, 4) * 3 + 1
+    assert torch.allclose(ours(x).flatten(0, 1), theirs(x.flatten(0, 1)), atol=1e-5)
+    assert torch.allclose(ours.running_mean, theirs.running_mean, atol=1e-6)
+    assert torch.allclose(ours.running_var, theirs.running_var, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["batchnorm", "ninja", "wavenet"])
 def test_padding_moves_no_running_statistic_of_a_network(name):
     x, _ = mm.Words(["abc", "deabc", "b"], VOCAB).batch(torch.arange(3))
@@ -511,6 +520,21 @@ def test_evaluate_gives_the_mean_over_letters_and_the_standard_error_over_words(
     residual = sums - mean * lengths
     error = np.sqrt((residual**2).mean() / len(words)) / lengths.mean()  # Cochran 1977, ratio estimator
     assert mm.evaluate(model, data) == pytest.approx((mean, error), rel=1e-4)
+
+
+def test_an_evaluation_of_some_characters_is_that_of_the_first_words():
+    model = make_model("rnn")
+    data = mm.Words(WORDS, VOCAB)
+    number = next(n for n in range(61) if sum(len(word) + 1 for word in WORDS[:n]) >= 100)
+    expected = mm.evaluate(model, mm.Words(WORDS[:number], VOCAB))
+    assert mm.evaluate(model, data, characters=100) == pytest.approx(expected, abs=1e-6)
+    assert mm.evaluate(model, data, characters=10**6) == mm.evaluate(model, data)
+
+
+def test_a_run_on_many_words_says_that_it_evaluates_only_some(monkeypatch, capsys):
+    monkeypatch.setattr(mm, "EVALUATED", 20)
+    mm.train(WORDS, mm.configure("bigram", max_steps=2), "out/makemore")
+    assert "(losses of the first 20 characters, if there are more)" in capsys.readouterr().out
 
 
 def test_evaluate_uses_evaluation_mode_and_gives_the_mode_back():
@@ -987,7 +1011,7 @@ def test_a_disk_that_is_full_ends_the_run_with_the_old_checkpoint_kept(trained, 
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     err = capsys.readouterr().err
     assert status == 1
-    assert err.startswith("makemore: ") and err.count("\n") == 1
+    assert err.startswith("makemore: cannot write out/makemore/model.pt: ") and err.count("\n") == 1
     assert (out / "model.pt").read_bytes() == before
     assert not [path for path in out.iterdir() if "tmp" in path.name]
 
@@ -1204,7 +1228,8 @@ def test_a_very_small_temperature_is_greedy(trained, capsys):
 def test_an_output_folder_that_cannot_be_is_refused(capsys):
     Path("file").write_text("mine")
     for out in ("file", "file/below"):
-        refuse(capsys, ["-i", "words.txt", "--type", "bigram", "-o", out], out)
+        refuse(capsys, ["-i", "words.txt", "--type", "bigram", "-o", out],
+               f"makemore: cannot use {out} as the output folder: ")
 
 
 LISTS = {
@@ -1703,6 +1728,29 @@ def test_sampling_refuses_what_it_would_ignore(trained, capsys):
     refuse(capsys, ["--sample-only", "--max-length", "9"], "--max-length 9 contradicts")
 
 
+class Gambler(Mine):
+    """Draws a random number in every training step, as dropout does."""
+
+    drawn = []
+
+    def forward(self, x):
+        if self.training:
+            self.drawn.append(torch.rand(()).item())
+        return super().forward(x)
+
+
+def test_dropout_draws_other_numbers_at_every_step_and_the_same_after_a_resume(monkeypatch):
+    monkeypatch.setitem(mm.MODELS, "mine", Gambler)
+    monkeypatch.setattr(Gambler, "drawn", [])
+    mm.train(WORDS, mm.configure("mine", like="mlp", max_steps=6), "whole")
+    mm.train(WORDS, mm.configure("mine", like="mlp", max_steps=3), "parts")
+    mm.resume("parts", WORDS, max_steps=6)
+    assert len(set(Gambler.drawn[:6])) == 6
+    assert Gambler.drawn[6:] == Gambler.drawn[:6]
+    mm.train(WORDS, mm.configure("mine", like="mlp", max_steps=6, seed=1), "other")
+    assert not set(Gambler.drawn[12:]) & set(Gambler.drawn[:6])
+
+
 def test_training_leaves_torchs_random_numbers_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -1729,11 +1777,11 @@ def test_a_run_stays_in_its_folder_when_the_working_directory_changes(tmp_path, 
 
 def test_an_evaluation_takes_words_of_similar_length_in_batches_of_bounded_size():
     data = mm.Words([*WORDS, "a" * 200], VOCAB)
-    batches = list(data.batches_by_length(50))
+    batches = list(data.batches_by_length(50, 61))
     assert sorted(torch.cat(batches).tolist()) == list(range(61))
     for index in batches:
         assert len(index) == 1 or len(index) * data.lengths[index].max() <= 50
-    assert sorted(torch.cat(list(data.batches_by_length(50, limit=9))).tolist()) == list(range(9))
+    assert sorted(torch.cat(list(data.batches_by_length(50, 9))).tolist()) == list(range(9))
 
 
 def test_of_a_million_words_a_hundred_thousand_validate_and_as_many_test():

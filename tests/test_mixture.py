@@ -386,6 +386,23 @@ def test_the_runs_of_gpt_are_refused_with_their_format(whole, capsys, action):
     assert f"has format {mixture.FORMAT}; this version reads {gpt.FORMAT}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["groups", "counts"])
+def test_a_checkpoint_without_its_counts_is_refused(whole, capsys, name):
+    Path("out/mixture").mkdir(parents=True)
+    torch.save({key: value for key, value in checkpoint(whole).items() if key != name},
+               "out/mixture/model.pt")
+    assert mixture.main(["--sample-only", "--device", "cpu"]) == 2
+    assert capsys.readouterr().err == "mixture: out/mixture/model.pt is damaged, or not a checkpoint\n"
+    with pytest.raises(gpt.UserError, match="is damaged"):
+        mixture.load()
+
+
+def test_a_long_text_is_counted_in_part_and_that_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(mixture.Counts, "ENOUGH", 500)
+    assert not train(steps=1)
+    assert "counted: the first 500 characters\n" in capsys.readouterr().out
+
+
 def test_the_help_has_the_defaults_of_this_program(capsys):
     assert mixture.main(["--help"]) is None
     said = " ".join(capsys.readouterr().out.split())
@@ -400,7 +417,7 @@ def test_the_help_has_the_defaults_of_this_program(capsys):
     (["--n-layer", "0"], "--n-layer must be from 1 to 1000, not 0"),
     (["-i", "nowhere.txt"], "nowhere.txt: no such file"),
     (["--prompt", "the X"], "not in the vocabulary: 'X'"),
-    (["-o", "text.txt"], "text.txt as the output folder: File exists"),
+    (["-o", "text.txt"], "mixture: cannot use text.txt as the output folder: File exists"),
     (["--resume"], "out/mixture/model.pt does not exist; train a model first"),
 ])
 def test_what_is_impossible_is_refused_in_one_sentence(capsys, arguments, sentence):
