@@ -879,7 +879,8 @@ def find_file(name):
     for place in places:
         if (place / name).exists():
             return place / name
-    raise UserError(f"{name}: no such file; looked in {', '.join(map(str, places))}")
+    looked = f"; looked in {', '.join(map(str, places))}" if len(places) > 1 else ""
+    raise UserError(f"{name}: no such file{looked}")
 
 
 def absolute(source):
@@ -1047,7 +1048,7 @@ class Progress:
     def show(self, text):
         """Show what is going on, unless something was printed a moment ago."""
         now = time.monotonic()
-        if sys.stdout is not None and sys.stdout.isatty():
+        if hasattr(sys.stdout, "isatty") and sys.stdout.isatty():  # (a notebook may have its own stdout)
             if now - self.last > 0.2:
                 print(f"{text:79}", end="\r", flush=True)
                 self.last = now
@@ -1276,7 +1277,7 @@ class Run:
                           f"weights of step {self.best_step}, the best; {self.seconds:.0f} s of training")
         if self.best_step == 0:
             step, _, training, validation = self.log[-1]
-            if training < self.log[0][3]:
+            if training < self.log[0][3] < validation:
                 cause = "learned its text by heart (use more text, dropout or a smaller model)"
             else:
                 cause = "diverged (use a smaller --learning-rate) or was too short"
@@ -1348,10 +1349,10 @@ def execute(args, program):
     if args.last and not args.sample_only:
         raise UserError("--last needs --sample-only")
     if args.sample_only:
-        if args.init_from:
+        if args.init_from is not None:
             raise UserError("--init-from cannot be combined with --sample-only")
         checkpoint = program.read_checkpoint(args.work_dir)
-        if args.input_file and digest(read_file(args.input_file)) != checkpoint["digest"]:
+        if args.input_file is not None and digest(read_file(args.input_file)) != checkpoint["digest"]:
             raise UserError(f"{args.input_file} is not the text of the run in {args.work_dir}")
         if "seed" in settings:  # of the samples
             options["seed"] = settings.pop("seed")
@@ -1361,18 +1362,18 @@ def execute(args, program):
         return
     options["device"] = args.device
     text = None
-    if args.input_file or not args.resume:
-        options["source"] = args.input_file or DEFAULT_TEXT
+    if args.input_file is not None or not args.resume:
+        options["source"] = DEFAULT_TEXT if args.input_file is None else args.input_file
         text = read_file(options["source"])
     if args.resume:
-        if args.init_from:
+        if args.init_from is not None:
             print(f"--init-from is not used again: the run in {args.work_dir} continues")
         if "max_steps" in settings:
             options["max_steps"] = settings.pop("max_steps")
         check_same(settings, program.read_checkpoint(args.work_dir)["config"])
         program.resume(args.work_dir, text, **options)
         return
-    if args.init_from:
+    if args.init_from is not None:
         options["init_from"] = args.init_from
         known = program.read_checkpoint(args.init_from)["config"]
         settings = {name: getattr(known, name) for name in SIZES} | settings
@@ -1400,9 +1401,12 @@ def main(argv=None, program=None):
         process = "" if rank == "0" else f", process {rank}"
         print(f"{program.NAME}{process}: {error}", file=sys.stderr)
         return error.status
-    except BrokenPipeError:  # as in `gpt ... | head`
+    except OSError as error:  # of standard output: a closed pipe, as in `gpt ... | head`, or a full disk
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        if isinstance(error, BrokenPipeError):
+            return 141
+        print(f"{program.NAME}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     except SystemExit:  # after --help and --version

@@ -991,7 +991,8 @@ def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options)
             raise UserError(f"the run in {out} did not read its words from a file: give them again, with "
                             f"-i FILE or makemore.resume({str(out)!r}, words=...)")
         words = read_words(source)
-    if digest(clean(words, config.max_length)) != checkpoint["digest"]:
+    words = clean(words, config.max_length)
+    if digest(words) != checkpoint["digest"]:
         raise UserError(f"{source or 'this list'} does not have the words of the run in {out}; "
                         "to train on other words, start a run in another folder")
     if max_steps is not None and config.type != "ngram":  # which counts in one step
@@ -1544,7 +1545,8 @@ def find_file(name):
     for place in places:
         if (place / name).exists():
             return place / name
-    raise UserError(f"{name}: no such file; looked in {', '.join(map(str, places))}")
+    looked = f"; looked in {', '.join(map(str, places))}" if len(places) > 1 else ""
+    raise UserError(f"{name}: no such file{looked}")
 
 
 def absolute(source):
@@ -1643,7 +1645,9 @@ def read_checkpoint(out):
     if not path.is_file():
         path = path / "model.pt"
     if not path.exists():
-        raise UserError(f"{path} does not exist; train a model first")
+        found = ", ".join(str(other.parent) for other in sorted(Path(out).glob("*/model.pt")))  # of --type all
+        todo = f"choose one of {found}" if found else "train a model first"
+        raise UserError(f"{path} does not exist; {todo}")
     try:
         with zipfile.ZipFile(path):  # on any other file torch would print warnings
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
@@ -1682,7 +1686,7 @@ class Progress:
     def show(self, text):
         """Show what is going on, unless something was printed a moment ago."""
         now = time.monotonic()
-        if sys.stdout is not None and sys.stdout.isatty():
+        if hasattr(sys.stdout, "isatty") and sys.stdout.isatty():  # (a notebook may have its own stdout)
             if now - self.last > 0.2:
                 print(f"{text:79}", end="\r", flush=True)
                 self.last = now
@@ -1886,7 +1890,7 @@ class Run:
             print(f"(losses of the first {EVALUATED:,} characters, if there are more)")
         if self.best_step == 0:
             step, _, training, validation = self.log[-1]
-            if training < self.log[0][3]:
+            if training < self.log[0][3] < validation:
                 cause = "learned its words by heart (use more words, dropout or a smaller model)"
             else:
                 cause = "diverged (use a smaller --learning-rate) or was too short"
@@ -1953,8 +1957,8 @@ def execute(args):
         return
     options |= {"device": args.device, "diagnose": args.diagnose}
     words = None
-    if args.input_file or not args.resume:
-        options["source"] = args.input_file or DEFAULT_WORDS
+    if args.input_file is not None or not args.resume:
+        options["source"] = DEFAULT_WORDS if args.input_file is None else args.input_file
         words = read_words(options["source"])
     if args.resume:
         config = read_checkpoint(args.work_dir)["config"]
@@ -1980,7 +1984,7 @@ def sample_only(args, settings, options):
     model, vocab = load(args.work_dir, args.device, args.last)
     names = generate(model, vocab, max_length=config.max_length, **options)
     words = []
-    if args.input_file:
+    if args.input_file is not None:
         words = clean(read_words(args.input_file), config.max_length)
         if digest(words) != checkpoint["digest"]:
             raise UserError(f"{args.input_file} does not have the words of the run in {args.work_dir}")
@@ -2008,9 +2012,12 @@ def main(argv=None):
     except UserError as error:
         print(f"makemore: {error}", file=sys.stderr)
         return error.status
-    except BrokenPipeError:  # as in `makemore ... | head`
+    except OSError as error:  # of standard output: a closed pipe, as in `makemore ... | head`, or a full disk
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        if isinstance(error, BrokenPipeError):
+            return 141
+        print(f"makemore: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     except SystemExit:  # after --help and --version

@@ -386,6 +386,9 @@ def test_a_directory_is_no_text(capsys):
     (["--device", "nonsense"], "device 'nonsense' cannot be used here"),
     (["--prompt", "the X"], "not in the vocabulary: 'X'; the vocabulary is ? acdegh"),  # (? is the newline)
     (["--prompt", "the \udce9"], r"not in the vocabulary: '\udce9'"),
+    (["-i", ""], "cannot read "),
+    (["-i", "/nowhere/text.txt"], "gpt: /nowhere/text.txt: no such file\n"),
+    (["--init-from", ""], "model.pt does not exist; train a model first"),
     (["--last"], "--last needs --sample-only"),
     (["--last", "--resume"], "--last needs --sample-only"),
     (["-o", "text.txt"], "cannot use text.txt as the output folder: File exists"),
@@ -587,6 +590,13 @@ def test_an_endless_run_samples_and_promises_no_end(monkeypatch, capsys):
     end = next(i for i, line in enumerate(lines) if line.startswith("stopped after step 101;"))
     assert lines[last].startswith("step   100/inf: ")
     assert " left" not in "".join(lines) and end - last > 1, "a sample stands after step 100"
+
+
+def test_output_that_cannot_be_written_makes_no_traceback():
+    train()
+    line = f"ulimit -f 0; '{sys.executable}' '{SCRIPT}' --sample-only > printed.txt"  # as on a full disk
+    result = subprocess.run(line, shell=True, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert (result.returncode, result.stderr) == (1, "gpt: [Errno 27] File too large\n")
 
 
 def test_in_a_notebook_the_arguments_of_its_kernel_are_not_read(monkeypatch, capsys):

@@ -1071,6 +1071,14 @@ def test_a_missing_file_is_refused_with_the_three_places_that_were_looked_at(cap
     refuse(capsys, ["-i", "no/where.txt"], "no/where.txt")
 
 
+def test_a_path_that_does_not_exist_is_named_alone(capsys):
+    refuse(capsys, ["-i", "/nowhere/words.txt"], "makemore: /nowhere/words.txt: no such file\n")
+
+
+def test_an_empty_name_is_not_the_default_file(capsys):
+    refuse(capsys, ["-i", ""], "cannot read")
+
+
 def test_a_bare_name_is_found_in_the_working_directory_first_and_then_in_data(capsys):
     assert mm.find_file("names.txt").resolve() == ROOT / "data" / "names.txt"
     Path("names.txt").write_text("\n".join(WORDS))
@@ -1104,6 +1112,13 @@ def test_a_checkpoint_that_would_run_code_is_refused(capsys):
     Path("out/makemore").mkdir(parents=True)
     torch.save({"format": "makemore 1", "config": Evil()}, "out/makemore/model.pt")
     refuse(capsys, ["--sample-only"], "model.pt")
+
+
+def test_the_folder_of_all_types_names_theirs(capsys, trained):
+    trained("mlp", "all/mlp")
+    trained("bow", "all/bow")
+    refuse(capsys, ["--sample-only", "-o", "all"],
+           "makemore: all/model.pt does not exist; choose one of all/bow, all/mlp\n")
 
 
 @pytest.mark.parametrize("flag", ["--sample-only", "--resume"])
@@ -1547,6 +1562,13 @@ def test_a_run_that_diverged_says_so(capsys):
     assert "WARNING: validation never got below its first value: the run diverged" in out
 
 
+def test_a_run_that_cannot_move_is_not_said_to_have_learned_by_heart(capsys):
+    mm.train(WORDS, mm.configure("mlp", max_steps=5, learning_rate=0), "out/makemore")
+    out = capsys.readouterr().out
+    assert "WARNING: validation never got below its first value" in out
+    assert "by heart" not in out
+
+
 def test_a_run_that_learned_something_has_no_warning(capsys):
     mm.train(WORDS, mm.configure("bigram", max_steps=60), "out/makemore")
     assert "WARNING" not in capsys.readouterr().out
@@ -1707,6 +1729,7 @@ def test_a_checkpoint_can_be_named_itself(trained):
     assert mm.generate(model, vocab, seed=1) == mm.generate(*mm.load(out), seed=1)
     assert mm.resume(out / "model.pt", max_steps=8).results["run"].step == 8
     assert saved(out)["progress"]["step"] == 8
+    assert mm.resume(out, iter(WORDS), max_steps=9).results["run"].step == 9
     shutil.copy(out / "model.pt", "another.pt")
     assert mm.load("another.pt")[1].chars == vocab.chars
 
@@ -1798,6 +1821,27 @@ def test_a_long_silence_is_broken_by_a_line_on_a_pipe_too(monkeypatch, capsys):
         for now in (100.5, 101.5, 102.5, 103.5, 105.0):
             progress.show(f"at {now}")
     assert capsys.readouterr().out == "at 102.5\nat 105.0\n"
+
+
+class Tee:
+    """A standard output that keeps what is written, and can do nothing else."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+def test_training_needs_nothing_of_standard_output_but_write(monkeypatch):
+    tee = Tee()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", tee)
+        mm.train(WORDS, mm.configure("mlp", max_steps=2), "out/makemore")
+    assert "step     2/2" in tee.text
 
 
 def test_top_k_draws_from_exactly_k_letters_even_if_they_are_equally_likely():
@@ -1897,6 +1941,13 @@ def test_a_closed_pipe_and_a_terminal_without_the_letters_make_no_traceback(trai
     )
     assert finished.stderr == ""
     assert finished.stdout.isascii() and finished.stdout.count("\n") == 1
+
+
+def test_output_that_cannot_be_written_makes_no_traceback(trained):
+    trained("mlp")
+    command = f"ulimit -f 0; '{sys.executable}' '{SCRIPT}' --sample-only > printed.txt"  # as on a full disk
+    finished = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (1, "makemore: [Errno 27] File too large\n")
 
 
 def test_help_shows_its_flags_in_groups(capsys):
