@@ -841,13 +841,16 @@ class Team:
     """The processes of a data-parallel run, started by torchrun; without torchrun, a team of one."""
 
     def __init__(self, device):
-        self.rank = int(os.environ.get("RANK", "0"))
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0")) if self.size > 1 else 0
         self.device = device
         if self.size > 1 and not torch.distributed.is_initialized():
             if device.type == "mps":
                 raise UserError("MPS does not support torch.distributed; use --device cpu")
-            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            try:
+                torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            except ValueError as error:
+                raise UserError(f"several processes must be started by torchrun: {error}") from None
             atexit.register(torch.distributed.destroy_process_group)
 
     def sum(self, *values):
@@ -1388,7 +1391,7 @@ def main(argv=None, program=None):
         program = sys.modules[__name__]
     if argv is None and hasattr(builtins, "__IPYTHON__"):  # a notebook: sys.argv is its kernel's
         argv = []
-    rank = os.environ.get("RANK", "0")
+    rank = os.environ.get("RANK", "0") if "WORLD_SIZE" in os.environ else "0"
     with contextlib.suppress(AttributeError):  # a character that the terminal lacks must not stop us
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -871,6 +871,11 @@ def evaluate(model, data, characters=None, progress=None):
     return mean.item(), error.item() if len(sums) > 1 else math.nan
 
 
+def enough(vocab):
+    """How many characters of a part of the data a run evaluates, at most."""
+    return min(EVALUATED, LOGITS // len(vocab))
+
+
 def count(model, data, progress):
     """Fit an NGram: count, then choose the alpha with the best validation loss. Returns the training loss."""
     training = data["training"]
@@ -884,10 +889,10 @@ def count(model, data, progress):
     losses = {}
     for alpha in (0.01, 0.03, 0.1, 0.3, 1.0):
         model.alpha.fill_(alpha)
-        losses[alpha], _ = evaluate(model, data["validation"], EVALUATED, progress)
+        losses[alpha], _ = evaluate(model, data["validation"], enough(training.vocab), progress)
         print(f"  alpha {alpha:<4} validation {losses[alpha]:.4f}")
     model.alpha.fill_(min(losses, key=losses.get))
-    return evaluate(model, training, EVALUATED, progress)[0]
+    return evaluate(model, training, enough(training.vocab), progress)[0]
 
 
 def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint=None, diagnose=False,
@@ -949,7 +954,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
 
     # The result: the best weights, their losses, samples and pictures.
     run.finish()
-    results = {name: evaluate(model, part, EVALUATED, run.progress) for name, part in data.items()}
+    results = {name: evaluate(model, part, enough(vocab), run.progress) for name, part in data.items()}
     run.print_result(results)
     samples = generate(model, vocab, **sampling)
     print_words(samples, data)
@@ -1349,7 +1354,8 @@ FORMAT = "makemore 5"  # of model.pt
 CONTENT = "chars", "source", "digest", "threads", "progress", "model", "optimizers"  # of model.pt
 FILES = "model.pt", "log.csv", "loss.png", "losses.png", "pairs.png", "letters.png", "diagnose.png"
 HERE = Path(__file__).resolve().parent
-EVALUATED = 1_000_000  # characters: of a larger part of the data, only so many are evaluated
+EVALUATED = 1_000_000  # characters: of a larger part of the data, only so many are evaluated,
+LOGITS = 100_000_000  # and fewer if they would need more logits than this
 
 
 class UserError(Exception):
@@ -1806,7 +1812,8 @@ class Run:
 
     def look(self):
         """Evaluate, keep the best weights, save, report; print samples at first and at every fourth look."""
-        validation, _ = evaluate(self.model, self.data["validation"], EVALUATED, self.progress)
+        characters = enough(self.vocab)
+        validation, _ = evaluate(self.model, self.data["validation"], characters, self.progress)
         if math.isnan(validation):
             validation = math.inf  # so that it can be compared
         since = self.log[-1][0] if self.log else 0  # the step of the last evaluation
@@ -1886,8 +1893,8 @@ class Run:
         noise = "of one word" if math.isnan(error) else f"standard error {error:.4f}"
         self.progress.say(f"loss: {losses} ({noise}) with the weights of step {self.best_step}, "
                           f"the best in validation; {self.seconds:.0f} s of training")
-        if self.data["training"].starts[-1] > EVALUATED:
-            print(f"(losses of the first {EVALUATED:,} characters, if there are more)")
+        if self.data["training"].starts[-1] > enough(self.vocab):
+            print(f"(losses of the first {enough(self.vocab):,} characters, if there are more)")
         if self.best_step == 0:
             step, _, training, validation = self.log[-1]
             if training < self.log[0][3] < validation:

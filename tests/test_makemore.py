@@ -535,6 +535,9 @@ def test_a_run_on_many_words_says_that_it_evaluates_only_some(monkeypatch, capsy
     monkeypatch.setattr(mm, "EVALUATED", 20)
     mm.train(WORDS, mm.configure("bigram", max_steps=2), "out/makemore")
     assert "(losses of the first 20 characters, if there are more)" in capsys.readouterr().out
+    monkeypatch.setattr(mm, "LOGITS", 90)  # of 6 letters
+    mm.train(WORDS, mm.configure("ngram"), "out/makemore")
+    assert "(losses of the first 15 characters, if there are more)" in capsys.readouterr().out
 
 
 def test_evaluate_uses_evaluation_mode_and_gives_the_mode_back():
