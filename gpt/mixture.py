@@ -92,10 +92,12 @@ class Counts:
         self.counts = counts
         self.levels = []  # by the length of the context
         for length in reversed(range(self.n + 1)):
-            contexts, start = np.unique(groups // V, return_index=True)
+            contexts = groups // V  # sorted, as the groups are
+            start = np.flatnonzero(np.diff(contexts, prepend=-1))  # where another context begins
             kinds = np.diff(np.append(start, len(groups)))
             total = np.add.reduceat(counts, start)
-            self.levels.append(Level(contexts, start, kinds, total, groups % V, counts))
+            char = (groups % V).astype(np.int32)
+            self.levels.append(Level(contexts[start], start, kinds, total, char, counts))
             # The next level drops the first character and counts each different group once.
             table, group = np.divmod(groups, V ** (self.n + 1))
             groups, counts = np.unique(table * V ** (self.n + 1) + group % V**length, return_counts=True)
@@ -125,6 +127,8 @@ class Counts:
                 progress.show(f"counting: table {k + 1} of {cls.PARTS + 1}")
             tables.append(np.unique(groups[parts != k] + k * V ** (n + 1), return_counts=True))
         groups, counts = map(np.concatenate, zip(*tables))
+        if progress:
+            progress.show("counting: shorter contexts")
         return cls(V, groups, counts, len(tokens))
 
     @classmethod
@@ -175,7 +179,7 @@ class Predictions:
     """What the counts predict after each position of a text: a row of log-probabilities, computed once.
 
     `held_out`: each from the table that left out the character to predict, for training. Texts whose rows
-    would take more than 2 GB keep none; their rows are computed when they are needed.
+    would take more than 300 MB keep none; their rows are computed when they are needed.
     """
 
     def __init__(self, counts, tokens, device, held_out, progress=None):
@@ -184,7 +188,7 @@ class Predictions:
         self.device = device
         self.held_out = held_out
         self.rows = None
-        if 2 * len(tokens) * counts.V <= 2e9:  # bytes
+        if 2 * len(tokens) * counts.V <= 3e8:  # bytes
             pieces = []
             for positions in np.array_split(np.arange(len(tokens)), 1 + len(tokens) // 20_000):
                 pieces.append(self.compute(positions))
