@@ -154,6 +154,8 @@ def clean(words, max_length, verbose=False):
     `verbose` prints what was left out. Raises UserError if fewer than ten words remain.
     """
     words = check_words(words)
+    if verbose and len(words) > 500_000:  # it takes seconds until the next line is printed
+        print(f"preparing {len(words):,} words", flush=True)
     kept = list(dict.fromkeys(word for word in words if len(word) <= max_length))
     too_long = sum(len(word) > max_length for word in words)
     if len(kept) < 10:
