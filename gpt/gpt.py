@@ -90,7 +90,7 @@ def configure(device="cpu", **values):
     Raises UserError for impossible values, TypeError for settings that do not exist.
     """
     defaults = {} if str(device).startswith("cpu") else GPU
-    return check_config(Config(**defaults | values))
+    return check_config(Config(**(defaults | values)))
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -108,15 +108,13 @@ class Vocab:
 
     def encode(self, text):
         """The tokens of a text, an array. Raises UserError for characters that are not in the vocabulary."""
+        token_of = {char: token for token, char in enumerate(self.chars)}
         unknown = sorted(set(text) - set(self.chars))
         if unknown:
             unknown = " ".join(map(repr, unknown))
             raise UserError(f"not in the vocabulary: {unknown}; the vocabulary is {self}")
-        code_points = [ord(char) for char in self.chars]
-        # A table from code point to token, so that NumPy translates a text of millions of characters at once.
-        table = np.zeros(max(code_points) + 1, np.uint8 if len(self) <= 256 else np.int32)
-        table[code_points] = np.arange(len(self))
-        return table[np.frombuffer(text.encode("utf-32-le"), np.uint32)]
+        kind = np.uint8 if len(self) <= 256 else np.int32  # a byte is enough for most texts
+        return np.fromiter(map(token_of.get, text), kind, len(text))
 
     def decode(self, tokens):
         return "".join(self.chars[i] for i in tokens)
@@ -138,8 +136,8 @@ def split(tokens, block_size):
 def windows(tokens, starts, block_size):
     """The windows that begin at `starts` (B,): inputs x and, one position later, targets y, (B, T) each."""
     positions = starts[:, None] + torch.arange(block_size + 1, device=starts.device)
-    text = tokens[positions].long()  # (B, T + 1)
-    return text[:, :-1], text[:, 1:]
+    taken = tokens[positions].long()  # (B, T + 1)
+    return taken[:, :-1], taken[:, 1:]
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -181,15 +179,16 @@ class KVCache:
     """The KV cache for generation: keys and values of the characters so far, so that each step of generation
     computes only the new character.
 
-    It keeps the last `size` characters. Attention depends on distances alone, so nothing is computed again
-    when the oldest one is dropped.
+    It keeps the last `size` characters. Attention depends on distances alone, so when the oldest one is
+    dropped, the others stay as they are. They still hold what they heard from it, so the logits are not quite
+    those of a fresh window.
     """
 
     def __init__(self, size):
         self.size = size
         self.length = 0  # of the text so far
-        self.text = None  # its last characters, (B, up to size)
-        self.layers = {}  # layer: (keys, values), each (B, H, up to size, D)
+        self.tokens = None  # its last characters, (B, up to size)
+        self.layers = {}  # attention layer: (keys, values), each (B, H, up to size, D)
 
     def extend(self, layer, k, v):
         """Append the keys and values of new characters; returns those of all characters kept."""
@@ -200,17 +199,17 @@ class KVCache:
         self.layers[layer] = (k, v)
         return k, v
 
-    def extend_text(self, idx):
+    def extend_tokens(self, idx):
         """Append new characters idx (B, T); returns all characters kept."""
-        if self.text is None:
-            self.text = idx
+        if self.tokens is None:
+            self.tokens = idx
         elif idx.size(1) == 1:
-            self.text = torch.cat((self.text, idx), dim=1)[:, -self.size :]
+            self.tokens = torch.cat((self.tokens, idx), dim=1)[:, -self.size :]
         else:
             raise ValueError("a KV cache that is not empty takes one new character at a time, "
                              f"not {idx.size(1)}")
         self.length += idx.size(1)
-        return self.text
+        return self.tokens
 
 
 class MultiHeadAttention(nn.Module):
@@ -220,9 +219,8 @@ class MultiHeadAttention(nn.Module):
     the weights. All heads are computed at once.
     """
 
-    def __init__(self, config, layer):
+    def __init__(self, config):
         super().__init__()
-        self.layer = layer
         self.n_head = config.n_head
         C = config.n_embd
         self.query = nn.Linear(C, C, bias=False)
@@ -242,7 +240,7 @@ class MultiHeadAttention(nn.Module):
         q = rotate(norm(q), start)  # (3) QK-norm
         k = rotate(norm(k), start)
         if cache is not None:
-            k, v = cache.extend(self.layer, k, v)
+            k, v = cache.extend(self, k, v)
         heads = F.scaled_dot_product_attention(q, k, v, is_causal=q.size(2) > 1)  # (B, H, T, D)
         return self.proj(heads.transpose(1, 2).flatten(2))  # (B, T, C)
 
@@ -263,9 +261,9 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Communication, then computation. Each adds its result to x, the residual connection."""
 
-    def __init__(self, config, layer):
+    def __init__(self, config):
         super().__init__()
-        self.attention = MultiHeadAttention(config, layer)
+        self.attention = MultiHeadAttention(config)
         self.feed_forward = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -285,7 +283,7 @@ class GPT(nn.Module):
         self.config = config
         self.token_embedding = nn.Embedding(V, C)
         self.previous = nn.ModuleList(nn.Embedding(V, C) for _ in range(self.PREVIOUS))
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.head = nn.Linear(C, V, bias=False)
         self.initialize()
 
@@ -303,16 +301,16 @@ class GPT(nn.Module):
                 nn.init.zeros_(linear.weight)  # (5) at first, every block passes on what it gets
         nn.init.zeros_(self.head.weight)  # the first guess is uniform
 
-    def embed(self, text):
-        """The vector of each character of text (B, S), (B, S, C).
+    def embed(self, tokens):
+        """The vector of each character of tokens (B, S), (B, S, C).
 
         (6) A vector for the character itself and one for each of the three before it, each from a table of
         its own. Lecture 3 does the same: concatenating vectors and multiplying them by a matrix adds up one
         table per place. So the first layer knows the last letters without having to find them by attention.
         """
-        x = self.token_embedding(text)
+        x = self.token_embedding(tokens)
         for distance, table in enumerate(self.previous, start=1):
-            x = x + F.pad(table(text), (0, 0, distance, 0))[:, : text.size(1)]
+            x = x + F.pad(table(tokens), (0, 0, distance, 0))[:, : tokens.size(1)]
         # Try: tables for the last 2, 3 and 4 characters, hashed to 2^14 rows (Cheng et al. 2026, "Engram").
         return x
 
@@ -323,8 +321,8 @@ class GPT(nn.Module):
         ValueError otherwise.
         """
         T = idx.size(1)
-        text = idx if cache is None else cache.extend_text(idx)
-        x = self.embed(text[:, -(T + self.PREVIOUS) :])[:, -T:]  # (B, T, C)
+        tokens = idx if cache is None else cache.extend_tokens(idx)
+        x = self.embed(tokens[:, -(T + self.PREVIOUS) :])[:, -T:]  # (B, T, C)
         for block in self.blocks:
             x = block(x, cache)  # Try: embedded = x before the loop, x = block(x + embedded, cache)
         return self.head(norm(x)).float()  # (B, T, V). Try: 15 * torch.tanh(logits / 15)
@@ -488,8 +486,10 @@ def evaluate(model, tokens, characters=None, progress=None, predict=None):
         progress.clear()
     model.train(was_training)
     losses = torch.cat(losses).double()
-    error = losses.std(correction=0).item() / math.sqrt(len(losses))
-    return losses.mean().item(), error if len(losses) > 1 else math.nan
+    error = math.nan
+    if len(losses) > 1:
+        error = losses.std().item() / math.sqrt(len(losses))
+    return losses.mean().item(), error
 
 
 def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint=None, init_from=None,
@@ -559,15 +559,15 @@ class Result(typing.NamedTuple):
         return f"<{type(self.model).__name__}: validation {self.results['validation'][0]:.4f}>"
 
 
-def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
-    """Continue the run in a folder exactly where it stopped; returns a Result. `options`: those of `train`.
+def resume(out=DEFAULT_OUT, text=None, *, device="auto", source="", max_steps=None, **sampling):
+    """Continue the run in a folder exactly where it stopped; returns a Result. Options as in `train`.
 
     `text` is needed only if the run did not read it from a file. `max_steps`: a new total; the learning rate
     then falls until that step. Raises UserError if there is no such run, or if the text is not the same.
     """
     checkpoint = read_checkpoint(out)
     text, config, source = of_the_same_run(checkpoint, out, text, source, max_steps)
-    return train(text, config, out, source=source, checkpoint=checkpoint, **options)
+    return train(text, config, out, device=device, source=source, checkpoint=checkpoint, **sampling)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -589,15 +589,13 @@ def draw(logits, temperature, top_k, generator):
     """Draw a token for each row of logits (B, V), which are on the CPU; `generate` explains the options."""
     if logits.isnan().any():
         raise UserError("the model's logits are not numbers; nothing can be sampled", status=1)
-    if top_k is not None:
-        highest = logits.sort(dim=1, descending=True, stable=True)  # stable: of equal ones, the first
-        likely = highest.indices[:, :top_k]  # (B, top_k)
-        logits = torch.full_like(logits, -math.inf).scatter(1, likely, highest.values[:, :top_k])
+    k = logits.size(1) if top_k is None else min(top_k, logits.size(1))
+    logits, tokens = logits.topk(k)  # (B, k), the likeliest first
     if temperature == 0:
-        return logits.argmax(dim=1)
-    logits = logits - logits.amax(dim=1, keepdim=True)  # at most 0, so that nothing overflows
+        return tokens[:, 0]
     probabilities = (logits.double() / temperature).softmax(dim=1)
-    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+    choice = torch.multinomial(probabilities, 1, generator=generator)  # (B, 1)
+    return tokens.gather(1, choice)[:, 0]
 
 
 @torch.no_grad()

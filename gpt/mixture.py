@@ -275,7 +275,7 @@ class Mixture(nn.Module):
         """
         model = self.gpt
         T = idx.size(1)
-        text = idx if cache is None else cache.extend_text(idx)
+        text = idx if cache is None else cache.extend_tokens(idx)
         if log_q is None:
             log_q = self.ask_counts(text, T)
         x = model.embed(text[:, -(T + model.PREVIOUS) :])[:, -T:]  # (B, T, C)
@@ -370,11 +370,11 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     return run.result()
 
 
-def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
+def resume(out=DEFAULT_OUT, text=None, *, device="auto", source="", max_steps=None, **sampling):
     """Continue the run in a folder exactly where it stopped: see gpt.resume."""
     checkpoint = gpt.read_checkpoint(out, FORMAT)
     text, config, source = gpt.of_the_same_run(checkpoint, out, text, source, max_steps)
-    return train(text, config, out, source=source, checkpoint=checkpoint, **options)
+    return train(text, config, out, device=device, source=source, checkpoint=checkpoint, **sampling)
 
 
 def load(out=DEFAULT_OUT, device="cpu", last=False):

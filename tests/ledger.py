@@ -159,11 +159,11 @@ LEDGER = [
             "        self.groups = nn.ModuleList(nn.Embedding(2**14, C) for _ in range(3))\n"
             "        for table in self.groups:\n"
             "            nn.init.zeros_(table.weight)",
-        "x = self.token_embedding(text)\n":
-            "x = self.token_embedding(text)\n"
-            "        group = text\n"
+        "x = self.token_embedding(tokens)\n":
+            "x = self.token_embedding(tokens)\n"
+            "        group = tokens\n"
             "        for distance, table in enumerate(self.groups, start=1):\n"
-            "            before = F.pad(text, (distance, 0))[:, : text.size(1)]\n"
+            "            before = F.pad(tokens, (distance, 0))[:, : tokens.size(1)]\n"
             "            group = group * self.config.vocab_size + before\n"
             "            x = x + table(group % 16381)\n",
     }),
