@@ -238,7 +238,7 @@ class Words:
     def batches_by_length(self, positions, limit=None):
         """The indices of all words, or of the first `limit`, shortest words first, in batches.
 
-        A batch has at most 1,000 words, and at most `positions` positions unless it is a single word.
+        A batch has at most 1,000 words, and at most so many positions if it has more than one word.
         """
         for group in self.lengths[:limit].argsort(stable=True).split(1000):
             longest = int(self.lengths[group[-1]])
@@ -832,7 +832,7 @@ def evaluate(model, data, limit=None, progress=None):
 
     Words are independent of one another, letters of a word are not. So the loss is treated as a ratio, the
     sum of the words' losses over the sum of their lengths, with the standard error of a ratio (Cochran 1977);
-    nan for a single word. `limit`: only the first `limit` words. `progress`: shows a line if it takes long.
+    nan for a single word. `limit`: only the first so many words. `progress` shows a line during long ones.
     """
     was_training = model.training
     model.eval()
