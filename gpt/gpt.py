@@ -215,8 +215,8 @@ class KVCache:
 class MultiHeadAttention(nn.Module):
     """Causal self-attention (Vaswani et al. 2017): communication.
 
-    Every position takes a weighted mean of the values at itself and before. Its query and their keys decide
-    the weights. All heads are computed at once.
+    Every position takes a weighted mean of the values at itself and before it. Its query and their keys
+    decide the weights. All heads are computed at once.
     """
 
     def __init__(self, config):
@@ -364,8 +364,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonalize(matrices):
     """Move the singular values of matrices (N, rows, columns) close to 1; keep their singular vectors.
 
-    Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix changes its singular values alone.
-    This one moves all but tiny ones into the range from 0.68 to 1.20.
+    Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix changes nothing but its singular
+    values. This one moves all but tiny ones into the range from 0.68 to 1.20.
     """
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonalize(matrices.mT).mT  # the same result, from smaller products
@@ -690,7 +690,7 @@ class UserError(Exception):
         self.status = status
 
 
-# The door: whatever a user gives is checked here, and becomes a plain int, float or str.
+# Input: whatever a user gives is checked here, and becomes a plain int, float or str.
 
 
 class Number(typing.NamedTuple):
@@ -777,7 +777,7 @@ def check_sampling(vocab, options):
 
 
 def check_text(text):
-    """The text. Raises UserError if it is not a text, or the name of a file in place of its content."""
+    """The text. Raises UserError if it is not a text, or if it is the name of a file."""
     looks_like_a_name = isinstance(text, str) and len(text) < 300 and "\n" not in text
     if not isinstance(text, str) or (looks_like_a_name and (text.endswith(".txt") or os.path.exists(text))):
         raise UserError(f"the text must be given itself, not {str(text)[:60]!r}; "
@@ -829,7 +829,7 @@ def has_bfloat16(device):
 
 
 def can_compile(device):
-    """Whether torch.compile works: it needs Triton, and that an Nvidia GPU of compute capability 7.0."""
+    """Whether torch.compile works: it needs Triton, which needs an Nvidia GPU of compute capability 7.0."""
     has_triton = importlib.util.find_spec("triton") is not None
     return device.type == "cuda" and has_triton and torch.cuda.get_device_capability(device) >= (7, 0)
 
@@ -943,7 +943,7 @@ def write_file(path, content):
 
 
 def digest(text):
-    """A fingerprint of the text: another text has another one."""
+    """A fingerprint of the text: different texts have different fingerprints."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -999,7 +999,7 @@ def take_weights(model, checkpoint):
 
 def of_the_same_run(checkpoint, out, text, source, max_steps):
     """The text, config and source with which the run of a checkpoint continues. Raises UserError if the text
-    is missing or another one."""
+    is missing or not the same."""
     if not source:
         source = checkpoint["source"]
     if text is None:
@@ -1023,8 +1023,8 @@ def of_the_same_run(checkpoint, out, text, source, max_steps):
 class Progress:
     """Shows what the program is doing when it has printed nothing else for a while.
 
-    On a terminal, that is one line that is written again and again. Elsewhere it is a new line after two
-    seconds, in long runs after a thirtieth of the time so far.
+    On a terminal, it writes one line again and again. Elsewhere it prints a new line after two seconds or,
+    in long runs, after a thirtieth of the time so far.
     """
 
     def __init__(self):
@@ -1118,7 +1118,7 @@ class Run:
             setattr(self, name, checkpoint["progress"][name])
 
     def introduce(self, data):
-        """Say what is trained on what."""
+        """Print what is trained, on which text, with which settings."""
         parts = [f"device: {self.team.device}", f"{self.threads} threads"]
         parts.append("bfloat16" if has_bfloat16(self.team.device) else "float32")
         if can_compile(self.team.device):
@@ -1369,8 +1369,8 @@ def execute(args, program):
 
 
 def main(argv=None, program=None):
-    """The command line; only the first process prints. `program`: a module with train, resume and load, as
-    mixture.py. Returns None, or the exit status of a failure."""
+    """The command line; only the first process prints. `program`: a module with train, resume and load, such
+    as mixture.py. Returns None, or the exit status of a failure."""
     if program is None:
         program = sys.modules[__name__]
     if argv is None and hasattr(builtins, "__IPYTHON__"):  # a notebook: sys.argv is its kernel's

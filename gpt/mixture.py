@@ -56,7 +56,7 @@ class Counts:
     Chen & Goodman 1998).
 
     Lecture 2 adds 1 to every count, so that no probability is 0. Here, a discount D = 0.9 is subtracted from
-    every count. The next shorter context, without its first character, decides who gets what this frees:
+    every count. The next shorter context, without the first character, decides which characters get the rest:
 
         q(c | context) = max(count(c) - D, 0) / total + D kinds / total * q(c | shorter context)
 
@@ -172,8 +172,8 @@ def ranges(start, length):
 class Predictions:
     """What the counts predict after each position of a text: a row of log-probabilities, computed once.
 
-    `held_out`: each from the table that left out the character to predict, for training. Texts whose rows
-    would take more than 2 GB keep none; their rows are computed when they are needed.
+    `held_out`: each from the table that left out the character to predict, for training. If the rows of a
+    text would take more than 2 GB, none is kept; each is computed when it is needed.
     """
 
     def __init__(self, counts, tokens, device, held_out, progress=None):
@@ -271,7 +271,7 @@ class Mixture(nn.Module):
         """Log-probabilities (B, T, V) of the character after each of idx (B, T); they are valid logits:
         softmax returns the same distribution.
 
-        `log_q` (B, T, V): what the counts predict. Without it, they are asked, which is slow.
+        `log_q` (B, T, V): what the counts predict. If it is not given, the counts are asked, which is slow.
         """
         model = self.gpt
         T = idx.size(1)
