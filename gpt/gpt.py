@@ -646,7 +646,7 @@ def print_texts(texts):
 # Pictures
 
 
-def draw_losses(run, path):
+def draw_loss(run, path):
     """Draw the loss of every batch (faint), its running mean and the validation loss."""
     from matplotlib.figure import Figure  # imported here because it takes a second; leaves pyplot alone
 
@@ -1248,7 +1248,7 @@ class Run:
         """Draw the losses; give the model its best weights or, after Ctrl-C, raise KeyboardInterrupt."""
         self.progress.clear()
         if self.team.rank == 0:
-            draw_losses(self, self.folder / "loss.png")
+            draw_loss(self, self.folder / "loss.png")
         if self.stopped or self.pressed:
             print(f"stopped after step {self.step}; everything is saved; run it again with --resume to "
                   f"continue (in Python: {self.name}.resume({str(self.out)!r}))")

@@ -1127,7 +1127,7 @@ def draw_loss(run, path):
     save_figure(ax.figure, path)
 
 
-LECTURES = {  # the color of each learned type
+COLORS = {  # the color of each learned type
     "bigram": "tab:purple", "mlp": "tab:blue", "batchnorm": "tab:orange", "ninja": "tab:orange",
     "wavenet": "tab:green", "bow": "tab:gray", "rnn": "tab:gray", "gru": "tab:gray", "lstm": "tab:gray",
     "transformer": "tab:red",
@@ -1147,9 +1147,9 @@ def draw_losses(runs, path):
     ax = new_figure(10, 6).add_axes((0.07, 0.09, 0.71, 0.88))
     label_at = low
     for name, run in sorted(runs.items(), key=lambda item: item[1].best_loss):
-        color = LECTURES.get(name, "black")
+        color = COLORS.get(name, "black")
         end = slowest
-        if name in LECTURES:
+        if name in COLORS:
             _, seconds, _, validation = zip(*run.log[1:])
             end = seconds[-1]
             ax.plot(seconds, validation, color=color)
