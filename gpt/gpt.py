@@ -599,7 +599,7 @@ def draw(logits, temperature, top_k, generator):
 
 
 @torch.no_grad()
-def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.8, top_k=None,
+def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.7, top_k=None,
              seed=None):
     """A list of `num_samples` texts: the prompt and `max_new_tokens` more characters, sampled one by one.
 
@@ -716,7 +716,7 @@ SETTINGS = {
 SAMPLING = {
     "num_samples": Number(int, 1, 10**6, "how many texts (default: 1)"),
     "max_new_tokens": Number(int, 1, 10**9, "characters of a text (default: 500)"),
-    "temperature": Number(float, 0, 10**9, "0: the most likely character; 1: as learned (default: 0.8)"),
+    "temperature": Number(float, 0, 10**9, "0: the most likely character; 1: as learned (default: 0.7)"),
     "top_k": Number(int, 1, 10**6, "draw from the N most likely characters only (default: all)"),
 }
 
