@@ -233,6 +233,7 @@ class MultiHeadAttention(nn.Module):
         return x.unflatten(2, (self.n_head, -1)).transpose(1, 2)
 
     def forward(self, x, cache=None):
+        """x (B, T, C) -> (B, T, C). `cache`: a KVCache that holds what came before x."""
         start = 0 if cache is None else cache.length - x.size(1)
         q = self.split_heads(self.query(x))  # (B, H, T, D)
         k = self.split_heads(self.key(x))
@@ -254,7 +255,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
 
     def forward(self, x):
-        h = self.up(x)
+        h = self.up(x)  # (B, T, 4C)
         return self.down(F.relu(h) * h)  # (4) squared ReLU. Try: SwiGLU (Shazeer 2020)
 
 
@@ -348,6 +349,8 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             shapes = {}  # matrices of one shape are made orthogonal together
             for p in group["params"]:
+                if p.grad is None:  # it is frozen
+                    continue
                 if "momentum" not in self.state[p]:
                     self.state[p]["momentum"] = torch.zeros_like(p)
                 momentum = self.state[p]["momentum"]
@@ -362,7 +365,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices):
-    """Move the singular values of matrices (N, rows, columns) close to 1; keep their singular vectors.
+    """Matrices (N, rows, columns) with singular values close to 1 and the same singular vectors.
 
     Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix changes nothing but its singular
     values. This one moves all but tiny ones into the range from 0.68 to 1.20.
@@ -604,8 +607,8 @@ def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, tempera
     """A list of `num_samples` texts: the prompt and `max_new_tokens` more characters, sampled one by one.
 
     temperature: 0 takes the most likely character, below 1 is more careful, above 1 more daring. top_k:
-    only the k most likely characters. seed: the same one gives the same texts. The texts grow together, as
-    rows of a batch. Raises UserError for characters that are not in the vocabulary.
+    only the k most likely characters. seed: the same one gives the same texts, if as many are sampled. The
+    texts grow together, as rows of a batch. Raises UserError for characters that are not in the vocabulary.
     """
     options = check_sampling(vocab, {
         "prompt": prompt, "num_samples": num_samples, "max_new_tokens": max_new_tokens,

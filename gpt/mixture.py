@@ -225,7 +225,7 @@ class Copy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.trust = nn.Parameter(torch.linspace(-6, 0, self.LONGEST + 1))  # by length, before the sigmoid
+        self.trust = nn.Parameter(torch.linspace(-6, 0, self.LONGEST + 1))  # before the sigmoid; length 0 is unused
 
     def forward(self, log_probs, text):
         """Mix log_probs (B, T, V), for the last T positions of text (B, S), with the copies found in text."""

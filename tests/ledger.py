@@ -55,10 +55,6 @@ class Edit:
     settings: dict = dataclasses.field(default_factory=dict)  # that differ from the defaults of gpt.py
 
 
-# For edits after which some matrices are not used, so that they have no gradient.
-UNUSED_MATRICES = {
-    'for p in group["params"]:': 'for p in [p for p in group["params"] if p.grad is not None]:',
-}
 NOT_AT_ZERO = {
     "nn.init.zeros_(linear.weight)":
         "nn.init.normal_(linear.weight, std=0.5 / math.sqrt(linear.in_features))",
@@ -131,8 +127,8 @@ LEDGER = [
     Edit("gpt", "value embeddings", "value embeddings, with a share that is learned", {
         "self.proj = nn.Linear(C, C, bias=False)":
             "self.proj = nn.Linear(C, C, bias=False)\n        self.share = nn.Parameter(torch.tensor(0.5))",
-        "def forward(self, x, cache=None):\n        start =":
-            "def forward(self, x, cache, embedded):\n        start =",
+        "def forward(self, x, cache=None):\n        \"\"\"x (B, T, C) -> (B, T, C). `cache`":
+            "def forward(self, x, cache, embedded):\n        \"\"\"x (B, T, C) -> (B, T, C). `cache`",
         "v = self.split_heads(self.value(x))": "v = self.split_heads(self.value(x) + self.share * embedded)",
         "def forward(self, x, cache=None):\n        x = x + self.dropout(self.attention(norm(x), cache))":
             "def forward(self, x, cache, embedded):\n"
@@ -180,12 +176,10 @@ LEDGER = [
     # gpt.py: the lecture's own parts left out.
     Edit("gpt", "", "no attention", {
         "x = x + self.dropout(self.attention(norm(x), cache))": "pass",
-        **UNUSED_MATRICES,
     }),
     Edit("gpt", "", "one head", {}, settings={"n_head": 1}),
     Edit("gpt", "", "no feed-forward layers", {
         "return x + self.dropout(self.feed_forward(norm(x)))": "return x",
-        **UNUSED_MATRICES,
     }),
     Edit("gpt", "", "no residual connections, and a block's last layers do not begin at zero", {
         "x = x + self.dropout(self.attention(norm(x), cache))":
