@@ -68,6 +68,7 @@ class Config:
     n_head: int = 2  # Try: --n-head 4
     n_embd: int = 128  # channels of a character's vector
     dropout: float = 0.0  # probability
+    weight_decay: float = 0.0  # of the matrices in the blocks. Try: --weight-decay 0.1
     batch_size: int = 4  # windows, in each process
     max_steps: int = 1350  # -1: no end
     learning_rate: float = 0.01  # the peak
@@ -341,7 +342,7 @@ class Muon(torch.optim.Optimizer):
     time, which is slow on a CPU.
     """
 
-    def __init__(self, params, lr, weight_decay=0.0):
+    def __init__(self, params, lr, weight_decay):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -380,7 +381,7 @@ def orthogonalize(matrices):
     return x
 
 
-def make_optimizers(model):
+def make_optimizers(model, config):
     """Muon for the matrices inside the blocks, Adam (Kingma & Ba 2015) for everything else.
 
     The rates are 0 here because the loop sets them at every step.
@@ -392,7 +393,7 @@ def make_optimizers(model):
         else:
             others.append(p)
     adam = torch.optim.Adam(others, lr=0.0, betas=(0.9, 0.95), fused=True)
-    muon = Muon(blocks, lr=0.0)  # Try: weight_decay=0.1
+    muon = Muon(blocks, lr=0.0, weight_decay=config.weight_decay)
     return [adam, muon]
 
 
@@ -524,7 +525,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
         model = GPT(config).to(device)
     if init_from:
         take_weights(model, before)
-    optimizers = make_optimizers(model)
+    optimizers = make_optimizers(model, config)
     run = Run(out, config, model, vocab, optimizers, data["validation"], sampling, source, digest(text),
               checkpoint, team)
     run.introduce(data)
@@ -714,6 +715,7 @@ SETTINGS = {
     "n_head": Number(int, 1, 1000, "number of attention heads"),
     "n_embd": Number(int, 2, 10**5, "channels of a character's vector"),
     "dropout": Number(float, 0, 0.99, "dropout probability"),
+    "weight_decay": Number(float, 0, 100, "decoupled weight decay, matrices of the blocks only"),
     "seed": Number(int, 0, 2**32 - 1, "default: 3407; with --sample-only: a new one every time"),
 }
 SAMPLING = {

@@ -341,7 +341,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     model.counts = Counts.count(data["training"].numpy(), len(vocab))
     if init_from:
         gpt.take_weights(model, before)
-    optimizers = gpt.make_optimizers(model)
+    optimizers = gpt.make_optimizers(model, config)
     run = Run(out, config, model, vocab, optimizers, data["validation"].to(device), sampling, source,
               gpt.digest(text), checkpoint, team)
     run.introduce(data)

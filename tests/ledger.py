@@ -170,9 +170,7 @@ LEDGER = [
     Edit("gpt", "15 * torch.tanh(logits / 15)", "soft-capped logits: 15 tanh(x / 15)", {
         "return self.head(norm(x)).float()": "return 15 * torch.tanh(self.head(norm(x)).float() / 15)",
     }),
-    Edit("gpt", "weight_decay=0.1", "weight decay of 0.1 in the blocks", {
-        "muon = Muon(blocks, lr=0.0)": "muon = Muon(blocks, lr=0.0, weight_decay=0.1)",
-    }),
+    Edit("gpt", "--weight-decay 0.1", "weight decay of 0.1 in the blocks", {}, settings={"weight_decay": 0.1}),
     # gpt.py: the lecture's own parts left out.
     Edit("gpt", "", "no attention", {
         "x = x + self.dropout(self.attention(norm(x), cache))": "pass",

@@ -318,7 +318,7 @@ def test_muon_takes_a_step_of_momentum_made_orthogonal():
     torch.manual_seed(0)
     shapes = [(8, 8), (8, 24), (24, 8), (8, 8)]
     matrices = [nn.Parameter(torch.randn(shape)) for shape in shapes]
-    optimizer = gpt.Muon(matrices, lr=0.5)
+    optimizer = gpt.Muon(matrices, lr=0.5, weight_decay=0.1)
     expected = [p.detach().clone() for p in matrices]
     momentum = [torch.zeros(shape) for shape in shapes]
     for _ in range(3):
@@ -326,6 +326,7 @@ def test_muon_takes_a_step_of_momentum_made_orthogonal():
             p.grad = torch.randn_like(p)
             momentum[i] = 0.95 * momentum[i] + 0.05 * p.grad
             update = 0.95 * momentum[i] + 0.05 * p.grad
+            expected[i] *= 1 - 0.5 * 0.1
             expected[i] -= 0.5 * 0.2 * math.sqrt(max(p.shape)) * newton_schulz(update)
         optimizer.step()
     for p, wanted in zip(matrices, expected):
@@ -334,7 +335,7 @@ def test_muon_takes_a_step_of_momentum_made_orthogonal():
 
 def test_muon_trains_the_matrices_of_the_blocks_and_adam_all_other_weights():
     model = shaken_model()
-    adam, muon = gpt.make_optimizers(model)
+    adam, muon = gpt.make_optimizers(model, model.config)
     names = {id(p): name for name, p in model.named_parameters()}
     by_muon = {names[id(p)] for group in muon.param_groups for p in group["params"]}
     by_adam = {names[id(p)] for group in adam.param_groups for p in group["params"]}
