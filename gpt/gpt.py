@@ -68,6 +68,7 @@ class Config:
     n_head: int = 2  # Try: --n-head 4
     n_embd: int = 128  # channels of a character's vector
     dropout: float = 0.0  # probability
+    weight_decay: float = 0.0  # of the matrices in the blocks. Try: --weight-decay 0.1
     batch_size: int = 4  # windows, in each process
     max_steps: int = 1350  # -1: no end
     learning_rate: float = 0.01  # the peak
@@ -90,7 +91,7 @@ def configure(device="cpu", **values):
     Raises UserError for impossible values, TypeError for settings that do not exist.
     """
     defaults = {} if str(device).startswith("cpu") else GPU
-    return check_config(Config(**defaults | values))
+    return check_config(Config(**(defaults | values)))
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -108,15 +109,13 @@ class Vocab:
 
     def encode(self, text):
         """The tokens of a text, an array. Raises UserError for characters that are not in the vocabulary."""
+        token_of = {char: token for token, char in enumerate(self.chars)}
         unknown = sorted(set(text) - set(self.chars))
         if unknown:
             unknown = " ".join(map(repr, unknown))
             raise UserError(f"not in the vocabulary: {unknown}; the vocabulary is {self}")
-        code_points = [ord(char) for char in self.chars]
-        # A table from code point to token, so that NumPy translates a text of millions of characters at once.
-        table = np.zeros(max(code_points) + 1, np.uint8 if len(self) <= 256 else np.int32)
-        table[code_points] = np.arange(len(self))
-        return table[np.frombuffer(text.encode("utf-32-le"), np.uint32)]
+        kind = np.uint8 if len(self) <= 256 else np.int32  # a byte is enough for most texts
+        return np.fromiter(map(token_of.get, text), kind, len(text))
 
     def decode(self, tokens):
         return "".join(self.chars[i] for i in tokens)
@@ -138,8 +137,8 @@ def split(tokens, block_size):
 def windows(tokens, starts, block_size):
     """The windows that begin at `starts` (B,): inputs x and, one position later, targets y, (B, T) each."""
     positions = starts[:, None] + torch.arange(block_size + 1, device=starts.device)
-    text = tokens[positions].long()  # (B, T + 1)
-    return text[:, :-1], text[:, 1:]
+    taken = tokens[positions].long()  # (B, T + 1)
+    return taken[:, :-1], taken[:, 1:]
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -181,15 +180,16 @@ class KVCache:
     """The KV cache for generation: keys and values of the characters so far, so that each step of generation
     computes only the new character.
 
-    It keeps the last `size` characters. Attention depends on distances alone, so nothing is computed again
-    when the oldest one is dropped.
+    It keeps the last `size` characters. Attention depends on distances alone, so when the oldest one is
+    dropped, the others stay as they are. They still hold what they heard from it, so the logits are not quite
+    those of a fresh window.
     """
 
     def __init__(self, size):
         self.size = size
         self.length = 0  # of the text so far
-        self.text = None  # its last characters, (B, up to size)
-        self.layers = {}  # layer: (keys, values), each (B, H, up to size, D)
+        self.tokens = None  # its last characters, (B, up to size)
+        self.layers = {}  # attention layer: (keys, values), each (B, H, up to size, D)
 
     def extend(self, layer, k, v):
         """Append the keys and values of new characters; returns those of all characters kept."""
@@ -200,29 +200,28 @@ class KVCache:
         self.layers[layer] = (k, v)
         return k, v
 
-    def extend_text(self, idx):
+    def extend_tokens(self, idx):
         """Append new characters idx (B, T); returns all characters kept."""
-        if self.text is None:
-            self.text = idx
+        if self.tokens is None:
+            self.tokens = idx
         elif idx.size(1) == 1:
-            self.text = torch.cat((self.text, idx), dim=1)[:, -self.size :]
+            self.tokens = torch.cat((self.tokens, idx), dim=1)[:, -self.size :]
         else:
             raise ValueError("a KV cache that is not empty takes one new character at a time, "
                              f"not {idx.size(1)}")
         self.length += idx.size(1)
-        return self.text
+        return self.tokens
 
 
 class MultiHeadAttention(nn.Module):
     """Causal self-attention (Vaswani et al. 2017): communication.
 
-    Every position takes a weighted mean of the values at itself and before. Its query and their keys decide
-    the weights. All heads are computed at once.
+    Every position takes a weighted mean of the values at itself and before it. Its query and their keys
+    decide the weights. All heads are computed at once.
     """
 
-    def __init__(self, config, layer):
+    def __init__(self, config):
         super().__init__()
-        self.layer = layer
         self.n_head = config.n_head
         C = config.n_embd
         self.query = nn.Linear(C, C, bias=False)
@@ -235,6 +234,7 @@ class MultiHeadAttention(nn.Module):
         return x.unflatten(2, (self.n_head, -1)).transpose(1, 2)
 
     def forward(self, x, cache=None):
+        """x (B, T, C) -> (B, T, C). `cache`: a KVCache that holds what came before x."""
         start = 0 if cache is None else cache.length - x.size(1)
         q = self.split_heads(self.query(x))  # (B, H, T, D)
         k = self.split_heads(self.key(x))
@@ -242,7 +242,7 @@ class MultiHeadAttention(nn.Module):
         q = rotate(norm(q), start)  # (3) QK-norm
         k = rotate(norm(k), start)
         if cache is not None:
-            k, v = cache.extend(self.layer, k, v)
+            k, v = cache.extend(self, k, v)
         heads = F.scaled_dot_product_attention(q, k, v, is_causal=q.size(2) > 1)  # (B, H, T, D)
         return self.proj(heads.transpose(1, 2).flatten(2))  # (B, T, C)
 
@@ -256,16 +256,16 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
 
     def forward(self, x):
-        h = self.up(x)
+        h = self.up(x)  # (B, T, 4C)
         return self.down(F.relu(h) * h)  # (4) squared ReLU. Try: SwiGLU (Shazeer 2020)
 
 
 class Block(nn.Module):
     """Communication, then computation. Each adds its result to x, the residual connection."""
 
-    def __init__(self, config, layer):
+    def __init__(self, config):
         super().__init__()
-        self.attention = MultiHeadAttention(config, layer)
+        self.attention = MultiHeadAttention(config)
         self.feed_forward = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -285,7 +285,7 @@ class GPT(nn.Module):
         self.config = config
         self.token_embedding = nn.Embedding(V, C)
         self.previous = nn.ModuleList(nn.Embedding(V, C) for _ in range(self.PREVIOUS))
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.head = nn.Linear(C, V, bias=False)
         self.initialize()
 
@@ -303,16 +303,16 @@ class GPT(nn.Module):
                 nn.init.zeros_(linear.weight)  # (5) at first, every block passes on what it gets
         nn.init.zeros_(self.head.weight)  # the first guess is uniform
 
-    def embed(self, text):
-        """The vector of each character of text (B, S), (B, S, C).
+    def embed(self, tokens):
+        """The vector of each character of tokens (B, S), (B, S, C).
 
         (6) A vector for the character itself and one for each of the three before it, each from a table of
         its own. Lecture 3 does the same: concatenating vectors and multiplying them by a matrix adds up one
         table per place. So the first layer knows the last letters without having to find them by attention.
         """
-        x = self.token_embedding(text)
+        x = self.token_embedding(tokens)
         for distance, table in enumerate(self.previous, start=1):
-            x = x + F.pad(table(text), (0, 0, distance, 0))[:, : text.size(1)]
+            x = x + F.pad(table(tokens), (0, 0, distance, 0))[:, : tokens.size(1)]
         # Try: tables for the last 2, 3 and 4 characters, hashed to 2^14 rows (Cheng et al. 2026, "Engram").
         return x
 
@@ -323,8 +323,8 @@ class GPT(nn.Module):
         ValueError otherwise.
         """
         T = idx.size(1)
-        text = idx if cache is None else cache.extend_text(idx)
-        x = self.embed(text[:, -(T + self.PREVIOUS) :])[:, -T:]  # (B, T, C)
+        tokens = idx if cache is None else cache.extend_tokens(idx)
+        x = self.embed(tokens[:, -(T + self.PREVIOUS) :])[:, -T:]  # (B, T, C)
         for block in self.blocks:
             x = block(x, cache)  # Try: embedded = x before the loop, x = block(x + embedded, cache)
         return self.head(norm(x)).float()  # (B, T, V). Try: 15 * torch.tanh(logits / 15)
@@ -342,7 +342,7 @@ class Muon(torch.optim.Optimizer):
     time, which is slow on a CPU.
     """
 
-    def __init__(self, params, lr, weight_decay=0.0):
+    def __init__(self, params, lr, weight_decay):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -350,6 +350,8 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             shapes = {}  # matrices of one shape are made orthogonal together
             for p in group["params"]:
+                if p.grad is None:  # it is frozen
+                    continue
                 if "momentum" not in self.state[p]:
                     self.state[p]["momentum"] = torch.zeros_like(p)
                 momentum = self.state[p]["momentum"]
@@ -364,10 +366,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices):
-    """Move the singular values of matrices (N, rows, columns) close to 1; keep their singular vectors.
+    """Matrices (N, rows, columns) with singular values close to 1 and the same singular vectors.
 
-    Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix changes its singular values alone.
-    This one moves all but tiny ones into the range from 0.68 to 1.20.
+    Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix changes nothing but its singular
+    values. This one moves all but tiny ones into the range from 0.68 to 1.20.
     """
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonalize(matrices.mT).mT  # the same result, from smaller products
@@ -379,7 +381,7 @@ def orthogonalize(matrices):
     return x
 
 
-def make_optimizers(model):
+def make_optimizers(model, config):
     """Muon for the matrices inside the blocks, Adam (Kingma & Ba 2015) for everything else.
 
     The rates are 0 here because the loop sets them at every step.
@@ -391,7 +393,7 @@ def make_optimizers(model):
         else:
             others.append(p)
     adam = torch.optim.Adam(others, lr=0.0, betas=(0.9, 0.95), fused=True)
-    muon = Muon(blocks, lr=0.0)  # Try: weight_decay=0.1
+    muon = Muon(blocks, lr=0.0, weight_decay=config.weight_decay)
     return [adam, muon]
 
 
@@ -488,8 +490,10 @@ def evaluate(model, tokens, characters=None, progress=None, predict=None):
         progress.clear()
     model.train(was_training)
     losses = torch.cat(losses).double()
-    error = losses.std(correction=0).item() / math.sqrt(len(losses))
-    return losses.mean().item(), error if len(losses) > 1 else math.nan
+    error = math.nan
+    if len(losses) > 1:
+        error = losses.std().item() / math.sqrt(len(losses))
+    return losses.mean().item(), error
 
 
 def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint=None, init_from=None,
@@ -521,7 +525,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
         model = GPT(config).to(device)
     if init_from:
         take_weights(model, before)
-    optimizers = make_optimizers(model)
+    optimizers = make_optimizers(model, config)
     run = Run(out, config, model, vocab, optimizers, data["validation"], sampling, source, digest(text),
               checkpoint, team)
     run.introduce(data)
@@ -559,15 +563,15 @@ class Result(typing.NamedTuple):
         return f"<{type(self.model).__name__}: validation {self.results['validation'][0]:.4f}>"
 
 
-def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
-    """Continue the run in a folder exactly where it stopped; returns a Result. `options`: those of `train`.
+def resume(out=DEFAULT_OUT, text=None, *, device="auto", source="", max_steps=None, **sampling):
+    """Continue the run in a folder exactly where it stopped; returns a Result. Options as in `train`.
 
     `text` is needed only if the run did not read it from a file. `max_steps`: a new total; the learning rate
     then falls until that step. Raises UserError if there is no such run, or if the text is not the same.
     """
     checkpoint = read_checkpoint(out)
     text, config, source = of_the_same_run(checkpoint, out, text, source, max_steps)
-    return train(text, config, out, source=source, checkpoint=checkpoint, **options)
+    return train(text, config, out, device=device, source=source, checkpoint=checkpoint, **sampling)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -589,25 +593,23 @@ def draw(logits, temperature, top_k, generator):
     """Draw a token for each row of logits (B, V), which are on the CPU; `generate` explains the options."""
     if logits.isnan().any():
         raise UserError("the model's logits are not numbers; nothing can be sampled", status=1)
-    if top_k is not None:
-        highest = logits.sort(dim=1, descending=True, stable=True)  # stable: of equal ones, the first
-        likely = highest.indices[:, :top_k]  # (B, top_k)
-        logits = torch.full_like(logits, -math.inf).scatter(1, likely, highest.values[:, :top_k])
+    k = logits.size(1) if top_k is None else min(top_k, logits.size(1))
+    logits, tokens = logits.topk(k)  # (B, k), the likeliest first
     if temperature == 0:
-        return logits.argmax(dim=1)
-    logits = logits - logits.amax(dim=1, keepdim=True)  # at most 0, so that nothing overflows
+        return tokens[:, 0]
     probabilities = (logits.double() / temperature).softmax(dim=1)
-    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+    choice = torch.multinomial(probabilities, 1, generator=generator)  # (B, 1)
+    return tokens.gather(1, choice)[:, 0]
 
 
 @torch.no_grad()
-def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.8, top_k=None,
+def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.7, top_k=None,
              seed=None):
     """A list of `num_samples` texts: the prompt and `max_new_tokens` more characters, sampled one by one.
 
     temperature: 0 takes the most likely character, below 1 is more careful, above 1 more daring. top_k:
-    only the k most likely characters. seed: the same one gives the same texts. The texts grow together, as
-    rows of a batch. Raises UserError for characters that are not in the vocabulary.
+    only the k most likely characters. seed: the same one gives the same texts, if as many are sampled. The
+    texts grow together, as rows of a batch. Raises UserError for characters that are not in the vocabulary.
     """
     options = check_sampling(vocab, {
         "prompt": prompt, "num_samples": num_samples, "max_new_tokens": max_new_tokens,
@@ -648,7 +650,7 @@ def print_texts(texts):
 # Pictures
 
 
-def draw_losses(run, path):
+def draw_loss(run, path):
     """Draw the loss of every batch (faint), its running mean and the validation loss."""
     from matplotlib.figure import Figure  # imported here because it takes a second; leaves pyplot alone
 
@@ -693,7 +695,7 @@ class UserError(Exception):
         self.status = status
 
 
-# The door: whatever a user gives is checked here, and becomes a plain int, float or str.
+# Input: whatever a user gives is checked here, and becomes a plain int, float or str.
 
 
 class Number(typing.NamedTuple):
@@ -714,12 +716,13 @@ SETTINGS = {
     "n_head": Number(int, 1, 1000, "number of attention heads"),
     "n_embd": Number(int, 2, 10**5, "channels of a character's vector"),
     "dropout": Number(float, 0, 0.99, "dropout probability"),
+    "weight_decay": Number(float, 0, 100, "decoupled weight decay, matrices of the blocks only"),
     "seed": Number(int, 0, 2**32 - 1, "default: 3407; with --sample-only: a new one every time"),
 }
 SAMPLING = {
     "num_samples": Number(int, 1, 10**6, "how many texts (default: 1)"),
     "max_new_tokens": Number(int, 1, 10**9, "characters of a text (default: 500)"),
-    "temperature": Number(float, 0, 10**9, "0: the most likely character; 1: as learned (default: 0.8)"),
+    "temperature": Number(float, 0, 10**9, "0: the most likely character; 1: as learned (default: 0.7)"),
     "top_k": Number(int, 1, 10**6, "draw from the N most likely characters only (default: all)"),
 }
 
@@ -780,7 +783,7 @@ def check_sampling(vocab, options):
 
 
 def check_text(text):
-    """The text. Raises UserError if it is not a text, or the name of a file in place of its content."""
+    """The text. Raises UserError if it is not a text, or if it is the name of a file."""
     looks_like_a_name = isinstance(text, str) and len(text) < 300 and "\n" not in text
     if not isinstance(text, str) or (looks_like_a_name and (text.endswith(".txt") or os.path.exists(text))):
         raise UserError(f"the text must be given itself, not {str(text)[:60]!r}; "
@@ -832,7 +835,7 @@ def has_bfloat16(device):
 
 
 def can_compile(device):
-    """Whether torch.compile works: it needs Triton, and that an Nvidia GPU of compute capability 7.0."""
+    """Whether torch.compile works: it needs Triton, which needs an Nvidia GPU of compute capability 7.0."""
     has_triton = importlib.util.find_spec("triton") is not None
     return device.type == "cuda" and has_triton and torch.cuda.get_device_capability(device) >= (7, 0)
 
@@ -955,7 +958,7 @@ def relative(path):
 
 
 def digest(text):
-    """A fingerprint of the text: another text has another one."""
+    """A fingerprint of the text: different texts have different fingerprints."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -1010,7 +1013,7 @@ def take_weights(model, checkpoint):
 
 def of_the_same_run(checkpoint, out, text, source, max_steps):
     """The text, config and source with which the run of a checkpoint continues. Raises UserError if the text
-    is missing or another one."""
+    is missing or not the same."""
     if not source:
         source = checkpoint["source"]
     if text is None:
@@ -1034,8 +1037,8 @@ def of_the_same_run(checkpoint, out, text, source, max_steps):
 class Progress:
     """Shows what the program is doing when it has printed nothing else for a while.
 
-    On a terminal, that is one line that is written again and again. Elsewhere it is a new line after two
-    seconds, in long runs after a thirtieth of the time so far.
+    On a terminal, it writes one line again and again. Elsewhere it prints a new line after two seconds or,
+    in long runs, after a thirtieth of the time so far.
     """
 
     def __init__(self):
@@ -1129,7 +1132,7 @@ class Run:
             setattr(self, name, checkpoint["progress"][name])
 
     def introduce(self, data):
-        """Say what is trained on what."""
+        """Print what is trained, on which text, with which settings."""
         parts = [f"device: {self.team.device}", f"{self.threads} threads"]
         parts.append("bfloat16" if has_bfloat16(self.team.device) else "float32")
         if can_compile(self.team.device):
@@ -1259,7 +1262,7 @@ class Run:
         """Draw the losses; give the model its best weights or, after Ctrl-C, raise KeyboardInterrupt."""
         self.progress.clear()
         if self.team.rank == 0:
-            draw_losses(self, self.folder / "loss.png")
+            draw_loss(self, self.folder / "loss.png")
         if self.stopped or self.pressed:
             print(f"stopped after step {self.step}; everything is saved; run it again with --resume to "
                   f"continue (in Python: {self.name}.resume({str(self.out)!r}))")
@@ -1385,8 +1388,8 @@ def execute(args, program):
 
 
 def main(argv=None, program=None):
-    """The command line; only the first process prints. `program`: a module with train, resume and load, as
-    mixture.py. Returns None, or the exit status of a failure."""
+    """The command line; only the first process prints. `program`: a module with train, resume and load, such
+    as mixture.py. Returns None, or the exit status of a failure."""
     if program is None:
         program = sys.modules[__name__]
     if argv is None and hasattr(builtins, "__IPYTHON__"):  # a notebook: sys.argv is its kernel's

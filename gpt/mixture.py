@@ -56,7 +56,7 @@ class Counts:
     Chen & Goodman 1998).
 
     Lecture 2 adds 1 to every count, so that no probability is 0. Here, a discount D = 0.9 is subtracted from
-    every count. The next shorter context, without its first character, decides who gets what this frees:
+    every count. The next shorter context, without the first character, decides which characters get the rest:
 
         q(c | context) = max(count(c) - D, 0) / total + D kinds / total * q(c | shorter context)
 
@@ -178,8 +178,8 @@ def ranges(start, length):
 class Predictions:
     """What the counts predict after each position of a text: a row of log-probabilities, computed once.
 
-    `held_out`: each from the table that left out the character to predict, for training. Texts whose rows
-    would take more than 300 MB keep none; their rows are computed when they are needed.
+    `held_out`: each from the table that left out the character to predict, for training. If the rows of a
+    text would take more than 300 MB, none is kept; each is computed when it is needed.
     """
 
     def __init__(self, counts, tokens, device, held_out, progress=None):
@@ -231,7 +231,7 @@ class Copy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.trust = nn.Parameter(torch.linspace(-6, 0, self.LONGEST + 1))  # by length, before the sigmoid
+        self.trust = nn.Parameter(torch.linspace(-6, 0, self.LONGEST + 1))  # before the sigmoid; length 0 is unused
 
     def forward(self, log_probs, text):
         """Mix log_probs (B, T, V), for the last T positions of text (B, S), with the copies found in text."""
@@ -277,11 +277,11 @@ class Mixture(nn.Module):
         """Log-probabilities (B, T, V) of the character after each of idx (B, T); they are valid logits:
         softmax returns the same distribution.
 
-        `log_q` (B, T, V): what the counts predict. Without it, they are asked, which is slow.
+        `log_q` (B, T, V): what the counts predict. If it is not given, the counts are asked, which is slow.
         """
         model = self.gpt
         T = idx.size(1)
-        text = idx if cache is None else cache.extend_text(idx)
+        text = idx if cache is None else cache.extend_tokens(idx)
         if log_q is None:
             log_q = self.ask_counts(text, T)
         x = model.embed(text[:, -(T + model.PREVIOUS) :])[:, -T:]  # (B, T, C)
@@ -351,7 +351,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
         model = Mixture(config).to(device)
     if init_from:
         gpt.take_weights(model, before)
-    optimizers = gpt.make_optimizers(model)
+    optimizers = gpt.make_optimizers(model, config)
     run = Run(out, config, model, vocab, optimizers, data["validation"].to(device), sampling, source,
               gpt.digest(text), checkpoint, team)
     run.introduce(data)
@@ -383,11 +383,11 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     return run.result()
 
 
-def resume(out=DEFAULT_OUT, text=None, *, source="", max_steps=None, **options):
+def resume(out=DEFAULT_OUT, text=None, *, device="auto", source="", max_steps=None, **sampling):
     """Continue the run in a folder exactly where it stopped: see gpt.resume."""
     checkpoint = read_checkpoint(out)
     text, config, source = gpt.of_the_same_run(checkpoint, out, text, source, max_steps)
-    return train(text, config, out, source=source, checkpoint=checkpoint, **options)
+    return train(text, config, out, device=device, source=source, checkpoint=checkpoint, **sampling)
 
 
 def load(out=DEFAULT_OUT, device="cpu", last=False):

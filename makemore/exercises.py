@@ -383,7 +383,7 @@ def search():
         makemore.train(words, makemore.configure("wavenet", **settings), folder)
 
     with words = makemore.read_words("names.txt") and a new folder for each run, and then prints a table of
-    the settings and their validation losses. Which settings there are: `python makemore/makemore.py --help`.
+    the settings and their validation losses. `python makemore/makemore.py --help` lists the settings.
     Choose by the validation loss; look at the test loss once, of the run you chose. A default run takes about
     three minutes on two cores.
 

@@ -11,7 +11,7 @@ letter. Token 0 marks the start and the end of a word, so "emma" makes five pred
 
     . -> e     .e -> m     .em -> m     .emm -> a     .emma -> .
 
-All models here do that one job. They stand in the order of the course "Neural Networks: Zero to Hero":
+All models here do that one job. Their order is that of the course "Neural Networks: Zero to Hero":
 
     ngram         counts of letter groups                                   lecture 2
     bigram        a table of letter pairs, learned by gradient descent      lecture 2
@@ -303,8 +303,8 @@ def contexts(x, n):
 # scores the token after x[:, t] and, in evaluation, depends on nothing to the right of t. `context` says how
 # many tokens the model looks back. Nothing else is needed: a class of your own goes into MODELS, and it can
 # borrow the defaults of another type, `configure("mine", like="mlp")`.
-# "Try:" names a change and how much higher (+) or lower (-) the validation loss is with it, after the same
-# seconds of training (`python tests/benchmark.py makemore --ledger`: 1,000 steps, three seeds).
+# "Try:" names a change and how much higher (+) or lower (-) the validation loss is with it, after as many
+# seconds as 1,000 steps take without it (`python tests/benchmark.py makemore --ledger`; three seeds).
 
 
 class NGram(nn.Module):
@@ -329,7 +329,7 @@ class NGram(nn.Module):
         self.register_buffer("alpha", torch.tensor(1.0))
 
     def first_number(self, x):
-        """(B, T): at every position, the number of the group that the last n letters and token 0 make."""
+        """(B, T): at every position, the number of the group of the last n letters followed by token 0."""
         powers = self.vocab_size ** torch.arange(self.context, 0, -1, device=x.device)
         return (contexts(x, self.context) * powers).sum(2)
 
@@ -458,7 +458,7 @@ class BatchNormMLP(nn.Module):
         self.context = config.block_size
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
         sizes = [self.context * config.n_embd] + [config.n_embd2] * config.n_layer
-        # No bias here: batch normalisation would subtract it again, and has its own.
+        # No bias here: batch normalisation would subtract it again, and has a bias of its own.
         self.linears = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in itertools.pairwise(sizes))
         self.norms = nn.ModuleList(BatchNorm(b) for b in sizes[1:])
         self.tanhs = nn.ModuleList(nn.Tanh() for _ in sizes[1:])
@@ -479,7 +479,7 @@ class BatchNormMLP(nn.Module):
 class Ninja(BatchNormMLP):
     """BatchNormMLP trained without autograd: every derivative written by hand (lecture 5, "backprop ninja").
 
-    README compares each of them with autograd's.
+    README.md shows how to compare each of them with autograd's.
     """
 
     @torch.no_grad()
@@ -536,7 +536,7 @@ class WaveNet(nn.Module):
         head                             logits                          (B, T, V)              block_size 8
 
     The trees of different positions share most of their nodes, so all trees of a word are computed at once:
-    level k joins the nodes at t - 2^k and t (a dilated causal convolution). Start tokens fill up the front.
+    level k joins the nodes at t - 2^k and t (a dilated causal convolution). Start tokens pad the front.
     """
 
     def __init__(self, config):
@@ -775,8 +775,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonalize(matrices):
     """Move the singular values of matrices (N, rows, columns) close to 1; keep their singular vectors.
 
-    Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix changes its singular values alone.
-    This one moves all but tiny ones into the range from 0.68 to 1.20.
+    Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix changes nothing but its singular
+    values. This one moves all but tiny ones into the range from 0.68 to 1.20.
     """
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonalize(matrices.mT).mT  # the same result, from smaller products
@@ -936,7 +936,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
 
     # The loop. Run does everything that happens between two steps, from evaluation to Ctrl-C.
     has_batch_norm = any(isinstance(module, BatchNorm) for module in model.modules())
-    by_length = not has_batch_norm  # whose statistics need batches of mixed lengths
+    by_length = not has_batch_norm  # its statistics need batches of mixed lengths
     with seeded(config.seed), run:
         for step in run:
             if config.type == "ngram":
@@ -1150,7 +1150,7 @@ def draw_loss(run, path):
     save_figure(ax.figure, path)
 
 
-LECTURES = {  # the color of each learned type
+COLORS = {  # the color of each learned type
     "bigram": "tab:purple", "mlp": "tab:blue", "batchnorm": "tab:orange", "ninja": "tab:orange",
     "wavenet": "tab:green", "bow": "tab:gray", "rnn": "tab:gray", "gru": "tab:gray", "lstm": "tab:gray",
     "transformer": "tab:red",
@@ -1158,10 +1158,10 @@ LECTURES = {  # the color of each learned type
 
 
 def draw_losses(runs, path):
-    """`runs`: {type: Run}. The validation losses over the seconds of training; what is counted is a line.
+    """`runs`: {type: Run}. The validation losses over the seconds of training; a straight line for counts.
 
-    One color a lecture (gray: none). The labels stand in the order of the losses, as close to the ends of
-    their curves as they can be without touching.
+    One color per lecture (gray: in no lecture). The labels are in the order of the losses, as close to the
+    ends of their curves as they can be without touching.
     """
     best = min((run.best_loss for run in runs.values() if math.isfinite(run.best_loss)), default=0)
     low = best - 0.05
@@ -1170,9 +1170,9 @@ def draw_losses(runs, path):
     ax = new_figure(10, 6).add_axes((0.07, 0.09, 0.71, 0.88))
     label_at = low
     for name, run in sorted(runs.items(), key=lambda item: item[1].best_loss):
-        color = LECTURES.get(name, "black")
+        color = COLORS.get(name, "black")
         end = slowest
-        if name in LECTURES:
+        if name in COLORS:
             _, seconds, _, validation = zip(*run.log[1:])
             end = seconds[-1]
             ax.plot(seconds, validation, color=color)
@@ -1368,7 +1368,7 @@ class UserError(Exception):
         self.status = status
 
 
-# The door: whatever a user gives is checked here, and becomes a plain int, float or str.
+# Input: whatever a user gives is checked here, and becomes a plain int, float or str.
 
 
 class Number(typing.NamedTuple):
@@ -1626,7 +1626,7 @@ def relative(path):
 
 
 def digest(words):
-    """A fingerprint of the words: other words have another one."""
+    """A fingerprint of the words: different words have different fingerprints."""
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
@@ -1677,8 +1677,8 @@ def read_checkpoint(out):
 class Progress:
     """Shows what the program is doing when it has printed nothing else for a while.
 
-    On a terminal, that is one line that is written again and again. Elsewhere it is a new line after two
-    seconds, in long runs after a thirtieth of the time so far.
+    On a terminal, it writes one line again and again. Elsewhere it prints a new line after two seconds or,
+    in long runs, after a thirtieth of the time so far.
     """
 
     def __init__(self):
@@ -1889,7 +1889,7 @@ class Run:
         self.model.eval()
 
     def print_result(self, results):
-        """Print the losses of the best weights, and say it if the run has learned nothing."""
+        """Print the losses of the best weights, and warn if the run has learned nothing."""
         losses = ", ".join(f"{name} {loss:.4f}" for name, (loss, _) in results.items())
         error = results["test"][1]
         noise = "of one word" if math.isnan(error) else f"standard error {error:.4f}"

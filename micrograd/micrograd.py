@@ -215,7 +215,7 @@ class Value:
         for v in reversed(order):
             v._backward()
 
-    # Printing and comparing look at the data, so max(a, b) returns one of two Values. == compares identity.
+    # Printing and comparing use the data: max(a, b) is the Value with the larger one. == compares identity.
 
     def __repr__(self):
         return f"Value(data={self.data}, grad={self.grad})"
@@ -362,7 +362,7 @@ def _exponent_derivative(a, b):
 
 
 # -----------------------------------------------------------------------------
-# The engine is complete. The functions below compute the same with fewer nodes, for speed.
+# The engine is complete. The functions below compute nothing new, but with fewer nodes, for speed.
 #
 # A sum of n numbers takes n - 1 additions, but all its local derivatives are known, so it can be one node of
 # n inputs. Inside `with elementary():` each function builds its elementary form, given in its docstring.
@@ -605,7 +605,7 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2014): p -= lr * the mean gradient / the root of the mean squared gradient."""
+    """Adam (Kingma and Ba, 2014): p -= lr * mean gradient / root of mean squared gradient (running means)."""
 
     def __init__(self, parameters, lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(parameters, lr, weight_decay)
@@ -630,7 +630,7 @@ class Adam(Optimizer):
 
 
 # -----------------------------------------------------------------------------
-# Losses; cross_entropy is one too
+# Losses (cross_entropy, above, is one too)
 
 
 def mse(predictions, targets):
@@ -712,7 +712,7 @@ def gradcheck(f, inputs, tolerance=1e-6):
 
 
 # -----------------------------------------------------------------------------
-# Plain numbers, and the texts of names and errors
+# Plain numbers, names of operations, error messages
 
 NUMBERS = float, int, Real  # Real includes float, int and NumPy's scalars; the first two are found faster
 
@@ -738,12 +738,12 @@ def _value(x):
 def _values(xs):
     """xs as a tuple of Values; a number becomes a new leaf."""
     xs = tuple(xs)
-    if set(map(type, xs)) == {Value}:  # the usual case: faster than to look at each in a loop
+    if set(map(type, xs)) == {Value}:  # the usual case; faster than looking at each in a loop
         return xs
     return tuple([_value(x) for x in xs])
 
 
-@lru_cache(maxsize=1000)  # a million nodes made in a loop share one text
+@lru_cache(maxsize=1000)  # a million nodes made in a loop share one string
 def _op_name(left, right):
     """The name of an operation with a plain number: "*2" for ("*", 2.0), "2-" for (2.0, "-")."""
     if isinstance(left, str):
@@ -752,7 +752,7 @@ def _op_name(left, right):
 
 
 def _formula(op, inputs):
-    """The operation and its inputs in an error: "* of 2.0, 3.0"."""
+    """The operation and its inputs, for an error message: "* of 2.0, 3.0"."""
     numbers = [str(v.data) for v in inputs]
     if len(numbers) > 4:
         numbers = [*numbers[:4], "..."]
@@ -760,7 +760,7 @@ def _formula(op, inputs):
 
 
 def _no_derivative(op, inputs, local):
-    """The error of an operation without a finite derivative."""
+    """The error message for an operation without a finite derivative."""
     first = next(v.data for v, derivative in zip(inputs, local) if not isfinite(derivative))
     message = f"{_formula(op, inputs)} has no finite derivative with respect to {first}"
     if len(inputs) > 1:
@@ -815,7 +815,7 @@ def print_graph(root):
     Print the Values behind root in the order of backward(), and what each adds to the grad of its inputs.
 
     "e.grad += -20.00  (d.grad -2.00 * local derivative 10.0)" is the chain rule from d to its input e. A
-    Value without a label is called v and its place in the list.
+    Value without a label is called v0, v1, ... by its place in the list.
     """
     order = _topological_order(root)
     order.reverse()

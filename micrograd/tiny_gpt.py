@@ -4,8 +4,8 @@ A GPT made of single numbers. It learns to make up names, and needs nothing but 
     python tiny_gpt.py           trains on 1,000 names in about half a minute, then prints twenty new ones
     python tiny_gpt.py 100       trains on 100 names
 
-The model stands in this project three times: with single numbers here, with tensors as Transformer in
-makemore.py, and in its modern form in gpt.py. A comment at each step names its counterpart there.
+This project has the model three times: with single numbers here, with tensors as Transformer in makemore.py,
+and in its modern form in gpt.py. A comment at each step names its counterpart there.
 """
 
 import random
@@ -117,7 +117,7 @@ def norm(x):
 
 
 def train(names, steps):
-    """Train a GPT for so many steps, one name per step: train in makemore.py and gpt.py."""
+    """Train a GPT for this number of steps, one name per step: train in makemore.py and gpt.py."""
     model = GPT()
     optimizer = Adam(model.parameters(), lr=0.01, betas=(0.85, 0.99))
     losses = []

@@ -39,7 +39,7 @@ LONG = {  # the flags of the long runs
     "mixture": ["--max-steps", "6000"],
 }
 SETTINGS = {  # of runs with so many seconds of training; others: the defaults
-    ("gpt", 60): {},
+    ("gpt", 60): {"block_size": 256, "batch_size": 8},
 }
 TRIAL_STEPS = 30  # to see how many steps fit into so many seconds
 PUBLISHED = [  # by others, for the same text
@@ -290,13 +290,17 @@ def longest_copy(sample, text):
     return longest
 
 
-def describe_samples(text, model, vocab, characters=10_000):
-    sample = gpt.generate(model, vocab, max_new_tokens=characters, seed=0)[0]
-    invented, words = invented_words(sample, text)
-    copy = longest_copy(sample, text)
-    print(f"| words in {characters:,} sampled characters that the text does not have | "
-          f"{len(invented)} of {len(words)}, {len(invented) / max(1, len(words)):.1%} |")
-    print(f"| the longest passage that the text has too | {len(copy)} characters |")
+def describe_samples(text, model, vocab, number=20, characters=2500):
+    samples = gpt.generate(model, vocab, num_samples=number, max_new_tokens=characters, seed=0)
+    invented, words = [], []
+    for sample in samples:
+        new, of_all = invented_words(sample, text)
+        invented += new
+        words += of_all
+    copy = max((longest_copy(sample, text) for sample in samples[:4]), key=len)  # it takes long
+    print(f"| words in {number} samples of {characters:,} characters that the text does not have | "
+          f"{len(invented):,} of {len(words):,}, {len(invented) / max(1, len(words)):.1%} |")
+    print(f"| the longest passage of the first four that the text has too | {len(copy)} characters |")
     print(f"\nthe first such words: {', '.join(invented[:10])}\nthe passage: {copy!r}\n")
 
 
@@ -319,7 +323,7 @@ def generate_without_cache(model, vocab, prompt, max_new_tokens):
     text = torch.tensor(vocab.encode(prompt).tolist())[None]  # (1, T)
     for _ in range(max_new_tokens):
         logits = model(text[:, -model.config.block_size :])[:, -1]
-        new = gpt.draw(logits, 0.8, None, generator)[:, None]
+        new = gpt.draw(logits, 0.7, None, generator)[:, None]
         text = torch.cat((text, new), dim=1)
     return vocab.decode(text[0].tolist())
 

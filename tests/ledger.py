@@ -5,7 +5,7 @@
 
 Every entry of LEDGER is an edit of a file. A copy of the file with the edit and a copy without it are trained
 on the same data with the same seeds and for the same seconds of training: an edit that makes a step cheaper
-gets more steps. How long a step takes is measured in short trials of both copies in turns, so only the trials
+gets more steps. How long a step takes is measured in short trials in which both copies take turns, so only the trials
 need a quiet machine. They can be run first, and the rows then be trained in two processes:
 
     python tests/benchmark.py gpt --ledger --trials out/times.json
@@ -14,6 +14,7 @@ need a quiet machine. They can be run first, and the rows then be trained in two
 
 tests/test_ledger.py applies and trains every edit, so that none can go out of date.
 """
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -25,6 +26,7 @@ import math
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from unittest import mock
@@ -34,8 +36,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 FILES = {"gpt": "gpt/gpt.py", "mixture": "gpt/mixture.py", "makemore": "makemore/makemore.py"}
 STEPS = {"gpt": 300, "mixture": 300, "makemore": 1000}  # of the run without the edit
-TRIAL_STEPS = {"gpt": 10, "mixture": 10, "makemore": 100}  # to measure how long a step takes
-TRIALS = 5  # of each side, in turns
+TRIAL_STEPS = {"gpt": 10, "mixture": 10, "makemore": 100}  # in each trial, to measure a step
+TRIALS = 3
 FIRST_SEED = 3407
 
 
@@ -53,10 +55,6 @@ class Edit:
     settings: dict = dataclasses.field(default_factory=dict)  # that differ from the defaults of gpt.py
 
 
-# For edits after which some matrices are not used, so that they have no gradient.
-UNUSED_MATRICES = {
-    'for p in group["params"]:': 'for p in [p for p in group["params"] if p.grad is not None]:',
-}
 NOT_AT_ZERO = {
     "nn.init.zeros_(linear.weight)":
         "nn.init.normal_(linear.weight, std=0.5 / math.sqrt(linear.in_features))",
@@ -129,8 +127,8 @@ LEDGER = [
     Edit("gpt", "value embeddings", "value embeddings, with a share that is learned", {
         "self.proj = nn.Linear(C, C, bias=False)":
             "self.proj = nn.Linear(C, C, bias=False)\n        self.share = nn.Parameter(torch.tensor(0.5))",
-        "def forward(self, x, cache=None):\n        start =":
-            "def forward(self, x, cache, embedded):\n        start =",
+        "def forward(self, x, cache=None):\n        \"\"\"x (B, T, C) -> (B, T, C). `cache`":
+            "def forward(self, x, cache, embedded):\n        \"\"\"x (B, T, C) -> (B, T, C). `cache`",
         "v = self.split_heads(self.value(x))": "v = self.split_heads(self.value(x) + self.share * embedded)",
         "def forward(self, x, cache=None):\n        x = x + self.dropout(self.attention(norm(x), cache))":
             "def forward(self, x, cache, embedded):\n"
@@ -157,11 +155,11 @@ LEDGER = [
             "        self.groups = nn.ModuleList(nn.Embedding(2**14, C) for _ in range(3))\n"
             "        for table in self.groups:\n"
             "            nn.init.zeros_(table.weight)",
-        "x = self.token_embedding(text)\n":
-            "x = self.token_embedding(text)\n"
-            "        group = text\n"
+        "x = self.token_embedding(tokens)\n":
+            "x = self.token_embedding(tokens)\n"
+            "        group = tokens\n"
             "        for distance, table in enumerate(self.groups, start=1):\n"
-            "            before = F.pad(text, (distance, 0))[:, : text.size(1)]\n"
+            "            before = F.pad(tokens, (distance, 0))[:, : tokens.size(1)]\n"
             "            group = group * self.config.vocab_size + before\n"
             "            x = x + table(group % 16381)\n",
     }),
@@ -172,18 +170,14 @@ LEDGER = [
     Edit("gpt", "15 * torch.tanh(logits / 15)", "soft-capped logits: 15 tanh(x / 15)", {
         "return self.head(norm(x)).float()": "return 15 * torch.tanh(self.head(norm(x)).float() / 15)",
     }),
-    Edit("gpt", "weight_decay=0.1", "weight decay of 0.1 in the blocks", {
-        "muon = Muon(blocks, lr=0.0)": "muon = Muon(blocks, lr=0.0, weight_decay=0.1)",
-    }),
+    Edit("gpt", "--weight-decay 0.1", "weight decay of 0.1 in the blocks", {}, settings={"weight_decay": 0.1}),
     # gpt.py: the lecture's own parts left out.
     Edit("gpt", "", "no attention", {
         "x = x + self.dropout(self.attention(norm(x), cache))": "pass",
-        **UNUSED_MATRICES,
     }),
     Edit("gpt", "", "one head", {}, settings={"n_head": 1}),
     Edit("gpt", "", "no feed-forward layers", {
         "return x + self.dropout(self.feed_forward(norm(x)))": "return x",
-        **UNUSED_MATRICES,
     }),
     Edit("gpt", "", "no residual connections, and a block's last layers do not begin at zero", {
         "x = x + self.dropout(self.attention(norm(x), cache))":
@@ -320,53 +314,75 @@ def keep_predictions(compute):
     return kept
 
 
-def train(module, data, config, folder):
-    """The results of a run on the CPU, which prints, draws and samples nothing."""
+@contextlib.contextmanager
+def quiet(module):
+    """Inside, a run prints, draws and samples nothing."""
     nothing = dict.fromkeys(("draw_loss", "draw_losses", "draw_pairs", "draw_letters", "print_texts"),
                             lambda *_, **__: None)
     nothing["generate"] = lambda *_, **__: [""]
     machinery = machinery_of(module)
-    quiet = {name: function for name, function in nothing.items() if hasattr(machinery, name)}
+    replaced = {name: function for name, function in nothing.items() if hasattr(machinery, name)}
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        stack.enter_context(mock.patch.multiple(machinery, **quiet))
+        stack.enter_context(mock.patch.multiple(machinery, **replaced))
         if hasattr(module, "Predictions"):
             kept = keep_predictions(module.Predictions)
             stack.enter_context(mock.patch.object(module, "Predictions", kept))
+        yield
+
+
+def train(module, data, config, folder):
+    """The results of a run on the CPU, which prints, draws and samples nothing."""
+    with quiet(module):
         return module.train(data, config, Path(folder) / "out", device="cpu").results
 
 
 # The trials
 
 
-def step_times(module, data, config, folder):
-    """The milliseconds of each step of a run; its evaluations, which only take time here, are left out."""
-    times, iterate = [], module.Run.__iter__
+def step_times(modules, data, configs, folder):
+    """The milliseconds of each step of two runs without evaluations. They take turns, a step each, so that
+    both see the same machine, whose speed changes from second to second."""
+    turns = threading.Semaphore(1), threading.Semaphore(0)
+    times = [], []
 
-    def timed(run):
-        for step in iterate(run):
-            start = time.perf_counter()
-            yield step
-            times.append(1000 * (time.perf_counter() - start))
+    def run(i):
+        module, other = modules[i], 1 - i
+        iterate = module.Run.__iter__
 
-    evaluates = module.Run if hasattr(module.Run, "evaluate") else module
-    with (mock.patch.object(module.Run, "__iter__", timed),
-          mock.patch.object(evaluates, "evaluate", lambda *_, **__: (0.0, 0.0))):
-        train(module, data, config, folder)
+        def in_turn(run):
+            turns[i].acquire()
+            for step in iterate(run):
+                start = time.perf_counter()
+                yield step
+                times[i].append(1000 * (time.perf_counter() - start))
+                turns[other].release()
+                turns[i].acquire()
+
+        try:
+            with mock.patch.object(module.Run, "__iter__", in_turn):
+                module.train(data, configs[i], Path(folder) / f"out{i}", device="cpu")
+        finally:
+            turns[other].release(10**6)  # the other run goes on alone
+
+    with contextlib.ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(quiet(module))
+            evaluates = module.Run if hasattr(module.Run, "evaluate") else module
+            stack.enter_context(mock.patch.object(evaluates, "evaluate", lambda *_, **__: (0.0, 0.0)))
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            list(pool.map(run, (0, 1)))  # raises what a run raised
     return times
 
 
 def milliseconds(modules, data, configs, folder):
-    """The time of a training step of each module, measured in turns.
+    """The time of a training step of each of two modules.
 
-    Not every step takes the same time: gpt.py begins with short windows. So it is the median over the trials
-    for each step, and the mean of these.
+    Not every step takes the same time: gpt.py begins with short windows. So it is the shortest of the trials
+    for each step, since whatever else the machine does only adds time, and the mean over the steps.
     """
-    trials = {module: [] for module in modules}
-    for _ in range(TRIALS):
-        for module, config in zip(modules, configs):
-            trials[module].append(step_times(module, data, config, folder))
-    return [statistics.fmean(map(statistics.median, zip(*times))) for times in trials.values()]
+    trials = [step_times(modules, data, configs, folder) for _ in range(TRIALS)]
+    return [statistics.fmean(map(min, zip(*times))) for times in zip(*trials)]
 
 
 # The table

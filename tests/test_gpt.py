@@ -49,14 +49,8 @@ def trained(folder):
 
 
 def test_a_model_needs_no_more_than_the_size_of_its_vocabulary():
-    model = gpt.GPT(gpt.Config(vocab_size=65)).eval()
-    idx = torch.randint(65, (2, 9))
-    logits = model(idx)
-    assert logits.shape == (2, 9, 65)
-    assert 100_000 < sum(p.numel() for p in model.parameters()) < 10_000_000
-    cache = gpt.KVCache(model.config.block_size)
-    model(idx[:, :8], cache)
-    torch.testing.assert_close(model(idx[:, 8:], cache), logits[:, 8:])
+    model = gpt.GPT(gpt.Config(vocab_size=65))
+    assert model(torch.randint(65, (2, 9))).shape == (2, 9, 65)
 
 
 def test_the_first_guess_is_uniform():
@@ -293,32 +287,38 @@ def test_the_cache_keeps_no_more_than_one_context():
     cache = gpt.KVCache(16)
     with_cache(model, random_tokens(2, 40), cache)
     assert cache.length == 40
-    assert cache.text.shape == (2, 16)
+    assert cache.tokens.shape == (2, 16)
     assert [kept.shape for pair in cache.layers.values() for kept in pair] == [(2, 2, 16, 8)] * 4
 
 
 # The optimizers and the learning rate
 
 
+def newton_schulz(matrix):
+    """Five steps on the singular values, each p(s) = 3.4445 s - 4.7750 s^3 + 2.0315 s^5."""
+    u, values, vh = np.linalg.svd(matrix.double().numpy(), full_matrices=False)
+    values = values / np.linalg.norm(values)
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return torch.from_numpy(u * values @ vh).float()
+
+
 @pytest.mark.parametrize("shape", [(3, 16, 48), (3, 48, 16), (1, 5, 20)])
-def test_orthogonalize_moves_the_singular_values_close_to_1_and_keeps_the_singular_vectors(shape):
+def test_orthogonalize_is_a_polynomial_of_the_singular_values(shape):
     matrices = 100 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
     before = matrices.clone()
-    u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
-    core = u.mT @ gpt.orthogonalize(matrices) @ vh.mT  # diagonal, if the singular vectors are the same
-    values = core.diagonal(dim1=1, dim2=2)
-    assert values.min() > 0.6 and values.max() < 1.25
-    torch.testing.assert_close(core, torch.diag_embed(values), atol=1e-4, rtol=0)
-    rest = gpt.orthogonalize(matrices) - u @ core @ vh
-    assert rest.abs().max() < 1e-4
+    expected = torch.stack([newton_schulz(matrix) for matrix in matrices])
+    torch.testing.assert_close(gpt.orthogonalize(matrices), expected, atol=1e-4, rtol=1e-4)
     assert torch.equal(matrices, before), "the argument was changed"
+    values = torch.linalg.svdvals(expected)
+    assert values.min() > 0.68 and values.max() < 1.2, "the range that its docstring gives"
 
 
 def test_muon_takes_a_step_of_momentum_made_orthogonal():
     torch.manual_seed(0)
     shapes = [(8, 8), (8, 24), (24, 8), (8, 8)]
     matrices = [nn.Parameter(torch.randn(shape)) for shape in shapes]
-    optimizer = gpt.Muon(matrices, lr=0.5)
+    optimizer = gpt.Muon(matrices, lr=0.5, weight_decay=0.1)
     expected = [p.detach().clone() for p in matrices]
     momentum = [torch.zeros(shape) for shape in shapes]
     for _ in range(3):
@@ -326,7 +326,8 @@ def test_muon_takes_a_step_of_momentum_made_orthogonal():
             p.grad = torch.randn_like(p)
             momentum[i] = 0.95 * momentum[i] + 0.05 * p.grad
             update = 0.95 * momentum[i] + 0.05 * p.grad
-            expected[i] -= 0.5 * 0.2 * math.sqrt(max(p.shape)) * gpt.orthogonalize(update[None])[0]
+            expected[i] *= 1 - 0.5 * 0.1
+            expected[i] -= 0.5 * 0.2 * math.sqrt(max(p.shape)) * newton_schulz(update)
         optimizer.step()
     for p, wanted in zip(matrices, expected):
         torch.testing.assert_close(p.detach(), wanted, atol=1e-4, rtol=1e-4)
@@ -334,7 +335,7 @@ def test_muon_takes_a_step_of_momentum_made_orthogonal():
 
 def test_muon_trains_the_matrices_of_the_blocks_and_adam_all_other_weights():
     model = shaken_model()
-    adam, muon = gpt.make_optimizers(model)
+    adam, muon = gpt.make_optimizers(model, model.config)
     names = {id(p): name for name, p in model.named_parameters()}
     by_muon = {names[id(p)] for group in muon.param_groups for p in group["params"]}
     by_adam = {names[id(p)] for group in adam.param_groups for p in group["params"]}
@@ -343,11 +344,11 @@ def test_muon_trains_the_matrices_of_the_blocks_and_adam_all_other_weights():
     assert len(by_muon) == 2 * 6
 
 
-def test_every_weight_is_trained(folder):
-    checkpoint = gpt.read_checkpoint(folder)
-    torch.manual_seed(checkpoint["config"].seed)
-    fresh = gpt.GPT(checkpoint["config"]).state_dict()
-    trained = checkpoint["model"]
+def test_every_weight_is_trained(folder, tmp_path):
+    config = gpt.configure("cpu", **TINY | {"max_steps": 1, "learning_rate": 0})
+    gpt.train(TEXT, config, tmp_path, device="cpu", max_new_tokens=5)
+    fresh = gpt.read_checkpoint(tmp_path)["model"]  # the initial weights: the rate was 0
+    trained = gpt.read_checkpoint(folder)["model"]
     assert [name for name, weight in trained.items() if torch.equal(weight, fresh[name])] == []
 
 
@@ -373,7 +374,7 @@ def test_validation_loss_is_the_mean_over_all_windows_that_do_not_overlap(traine
     losses = np.array(losses)
     loss, error = gpt.evaluate(model, tokens)
     assert loss == pytest.approx(losses.mean(), abs=1e-5)
-    assert error == pytest.approx(losses.mean(1).std() / math.sqrt(len(losses)), abs=1e-5)
+    assert error == pytest.approx(losses.mean(1).std(ddof=1) / math.sqrt(len(losses)), abs=1e-5)
     some, _ = gpt.evaluate(model, tokens, characters=100)  # a sixth of the windows
     assert some == pytest.approx(losses[::6].mean(), abs=1e-5)
     assert math.isnan(gpt.evaluate(model, tokens[:17])[1]), "one window has no standard error"

@@ -577,7 +577,7 @@ def test_gradcheck_passes_good_derivatives_and_names_the_input_of_a_bad_one():
     with pytest.raises(ValueError, match=r"input 1 \(bias\)"):
         gradcheck(forgets_one_path, [Value(2.0, "weight"), Value(3.0, "bias")])
     with pytest.raises(ValueError, match=r"input 0: "):
-        gradcheck(forgets_one_path.__class__((lambda a: a.data * a).__code__, globals()), [3.0])
+        gradcheck(lambda a: a.data * a, [3.0])
 
 
 # -----------------------------------------------------------------------------

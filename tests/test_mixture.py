@@ -324,7 +324,7 @@ def test_every_weight_is_trained_and_the_matrices_of_the_blocks_by_muon(whole):
     model = mixture.Mixture(config)
     fresh = model.state_dict()
     assert [name for name, weight in saved["model"].items() if torch.equal(weight, fresh[name])] == []
-    _, muon = gpt.make_optimizers(model)
+    _, muon = gpt.make_optimizers(model, config)
     assert sum(len(group["params"]) for group in muon.param_groups) == 6
 
 
