@@ -155,7 +155,7 @@ def rotate(x, start=0):
 
     From one position to the next, the first pair turns by 1 radian, each further pair by less. A pair is
     the channels i and i + D/2. The product of a query and a key then depends on the distance between them,
-    not on where they are.
+    not on where they are. (After a million generated characters, the rounding of float32 begins to show.)
     """
     T, D = x.shape[-2:]
     speed = 10000.0 ** -(torch.arange(0, D, 2, device=x.device) / D)  # radians per position
@@ -479,8 +479,9 @@ def evaluate(model, tokens, characters=None, progress=None, predict=None):
     was_training = model.training
     model.eval()
     tokens = tokens.to(device_of(model))
+    positions = min(8192, 5_000_000 // model.config.vocab_size)  # at once: the logits stay small
     losses = []
-    for some in starts.split(max(1, 8192 // T)):  # so many windows at once
+    for some in starts.split(max(1, positions // T)):
         x, y = windows(tokens, some.to(tokens.device), T)
         logits = predict(x, some) if predict else model(x)
         losses.append(loss_of(logits, y, reduction="none").mean(dim=1).cpu())
@@ -1121,6 +1122,8 @@ class Run:
 
     def restore(self, checkpoint):
         """Continue where the run of a checkpoint stopped."""
+        if self.folder.is_file():  # model.pt was named, not its folder
+            self.folder = self.folder.parent
         if checkpoint["processes"] != self.team.size:
             raise UserError(f"the run has {checkpoint['processes']} process(es), not {self.team.size}")
         # The number of threads changes the order of summation, hence the rounding.

@@ -299,6 +299,7 @@ def contexts(x, n):
     return F.pad(x, (n - 1, 0)).unfold(1, n, 1)
 
 
+# ------------------------------------------------------------------------------------------------------------
 # Models. Each is built from a Config and maps tokens x (B, T) to logits (B, T, V): the row at position t
 # scores the token after x[:, t] and, in evaluation, depends on nothing to the right of t. `context` says how
 # many tokens the model looks back. Nothing else is needed: a class of your own goes into MODELS, and it can
@@ -738,7 +739,6 @@ MODELS = {
 }
 
 
-
 # ------------------------------------------------------------------------------------------------------------
 # Optimizers and the learning rate
 
@@ -869,8 +869,10 @@ def evaluate(model, data, characters=None, progress=None):
     lengths = torch.cat(lengths)
     mean = sums.sum() / lengths.sum()
     deviations = sums - mean * lengths
-    error = deviations.square().sum().sqrt() / lengths.sum()
-    return mean.item(), error.item() if len(sums) > 1 else math.nan
+    error = math.nan
+    if len(sums) > 1:
+        error = (deviations.square().sum() * len(sums) / (len(sums) - 1)).sqrt().item() / lengths.sum().item()
+    return mean.item(), error
 
 
 def enough(vocab):

@@ -3,6 +3,7 @@
 They are the tests of `python -m pytest`, in half the time on two cores. A dot is a test that passed, F one that
 failed. Each group of files prints a line when it is done; the reports of those that failed come at the end.
 """
+import argparse
 import os
 import re
 import subprocess
@@ -50,6 +51,7 @@ def run(group):
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # for --help; there are no other arguments
     print("running all tests; this takes some minutes", flush=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         reports = [report for report in pool.map(run, all_groups()) if report]

@@ -129,6 +129,8 @@ def test_a_checkpoint_is_found_by_its_name_too():
     train()
     weights = [gpt.load(name)[0].state_dict() for name in ("out/gpt", "out/gpt/model.pt")]
     assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
+    gpt.resume("out/gpt/model.pt", max_steps=9, device="cpu")
+    assert checkpoint()["progress"]["step"] == 9
 
 
 def test_a_loaded_model_has_the_best_weights_and_their_loss():

@@ -518,7 +518,7 @@ def test_evaluate_gives_the_mean_over_letters_and_the_standard_error_over_words(
     sums, lengths = np.array(sums), np.array(lengths)
     mean = sums.sum() / lengths.sum()
     residual = sums - mean * lengths
-    error = np.sqrt((residual**2).mean() / len(words)) / lengths.mean()  # Cochran 1977, ratio estimator
+    error = np.sqrt((residual**2).sum() / (len(words) - 1) / len(words)) / lengths.mean()  # Cochran 1977, ratio estimator
     assert mm.evaluate(model, data) == pytest.approx((mean, error), rel=1e-4)
 
 
