@@ -387,8 +387,8 @@ def sums(steps=None, seeds=5):
             shares.setdefault((order, loss), []).append(100 * share)
     for (order, loss), percents in shares.items():
         print(f"7.6 answers {order}, loss on {loss}, {steps} steps: "
-              f"{statistics.fmean(percents):.1f} ± {standard_error(percents):.1f} % of the unseen sums are right; "
-              f"each seed: {', '.join(f'{percent:.1f}' for percent in percents)}")
+              f"{statistics.fmean(percents):.1f} ± {standard_error(percents):.1f} % of the unseen sums are "
+              f"right; each seed: {', '.join(f'{percent:.1f}' for percent in percents)}")
     for loss in losses:
         differences = [b - f for b, f in zip(shares["backwards", loss], shares["forward", loss])]
         print(f"7.5 backwards - forward, loss on {loss}: {statistics.fmean(differences):+.1f} ± "
