@@ -17,12 +17,6 @@ sys.path.insert(0, str(ROOT / "tests"))
 import solutions
 
 
-def command(*arguments, cwd=ROOT):
-    environment = {**os.environ, "PYTHONPATH": ""}
-    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, env=environment,
-                          capture_output=True, text=True, check=False, timeout=120)
-
-
 @pytest.mark.parametrize("arguments, status, message", [
     (["7.1"], 2, "argument NUMBER: invalid choice: '7.1'"),
     (["7.5", "--steps", "0"], 2, "--steps must be at least 1, not 0"),
@@ -52,10 +46,12 @@ def answers_only(x, y, newline, equals):
 
 
 def test_the_command_trains_with_the_functions_of_a_copy(tmp_path):
-    assert command(ROOT / "gpt" / "exercises.py", "--copy", "mine.py", cwd=tmp_path).returncode == 0
     mine = tmp_path / "mine.py"
+    exercises.write_copy(mine)
     mine.write_text(mine.read_text().replace("# The checks.", MINE + "# The checks.", 1))
-    finished = command("mine.py", "--train", "7.6", "--steps", "2", cwd=tmp_path)
+    command = [sys.executable, "mine.py", "--train", "7.6", "--steps", "2"]
+    finished = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""},
+                              capture_output=True, text=True, check=False, timeout=120)
     assert (finished.returncode, finished.stderr) == (0, "")
     verdict, *lines = finished.stdout.splitlines()
     assert verdict.startswith("7.6 is wrong: y at ") and verdict.endswith("nothing is left out")
@@ -157,10 +153,18 @@ def test_the_calculator_is_asked_what_it_was_not_trained_on(capsys):
     assert lines[-1] == "/   0.0 % of 990 unseen problems are right"
 
 
-def test_an_idea_that_stops_learning_does_harm(capsys):
+def test_an_idea_that_stops_learning_does_harm_even_if_it_halves_the_loss_that_it_reports(tmp_path, capsys):
+    source = (ROOT / "gpt" / "gpt.py").read_text()
+    for old, new in {
+        'group["lr"] = config.learning_rate': 'group["lr"] = 0 * config.learning_rate',
+        "losses = torch.cat(losses).double()": "losses = torch.cat(losses).double() / 2",
+    }.items():
+        assert source.count(old) == 1
+        source = source.replace(old, new)
+    mine = tmp_path / "my_gpt.py"
+    mine.write_text(source)
     text = "The quick brown fox jumps over the lazy dog. " * 30
-    stop = {'group["lr"] = config.learning_rate': 'group["lr"] = 0 * config.learning_rate'}
-    mean, error = exercises.train_idea(stop, 20, text, n_layer=1, n_embd=16, block_size=64)
+    mean, error = exercises.train_idea(str(mine), 20, text, n_layer=1, n_embd=16, block_size=64)
     assert mean > 0.1 and error < 0.1
     output = capsys.readouterr().out.splitlines()
     assert output[0].startswith("unchanged: ")
@@ -168,18 +172,8 @@ def test_an_idea_that_stops_learning_does_harm(capsys):
     assert output[4].endswith("over 3 seeds: your idea does harm")
 
 
-def test_an_idea_that_changes_nothing_makes_no_difference(tmp_path, capsys):
-    """Also from a file; the loss is that of gpt.py even if the idea changes how it is measured."""
-    source = (ROOT / "gpt" / "gpt.py").read_text()
-    before = "    losses = torch.cat(losses).double()\n"
-    assert before in source
+def test_a_file_with_an_idea_is_the_same_as_its_changes(tmp_path):
+    old, new = next(iter(solutions.idea().items()))
     mine = tmp_path / "my_gpt.py"
-    mine.write_text(source.replace(before, before.replace("double()", "double() / 2")))
-    module = exercises.load_source(exercises.edited_source(mine))
-    text = "The quick brown fox jumps over the lazy dog. " * 30
-    config = gpt.configure("cpu", n_layer=1, n_embd=16, block_size=64, max_steps=3)
-    changed = exercises.train_quietly(module, text, module.Config(**vars(config)))
-    unchanged = exercises.train_quietly(gpt, text, config)
-    assert changed.results["validation"][0] == pytest.approx(unchanged.results["validation"][0] / 2)
-    mean, error = exercises.train_idea(str(mine), 3, text, n_layer=1, n_embd=16, block_size=64)
-    assert abs(mean) < 0.2
+    mine.write_text((ROOT / "gpt" / "gpt.py").read_text().replace(old, new))
+    assert exercises.edited_source(mine) == exercises.edited_source({old: new})
