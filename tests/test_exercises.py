@@ -593,7 +593,7 @@ MISTAKES = {
             ("return {", "return None and {", "expected a path or a dict, got None"),
             ("/ 15)", "/ 15", "of the edited gpt.py: "),
             ("torch.tanh", "tanh", "of the edited gpt.py: NameError: name 'tanh' is not defined"),
-            ("15 * torch.tanh", "math.nan * torch.tanh", "UserError: training diverged"),
+            ("15 * torch.tanh", "math.nan * torch.tanh", "the model's logits are not numbers"),
             ("return {", 'return {"is_causal=q.size(2) > 1": "is_causal=False",', "the model looks ahead")],
 }
 
