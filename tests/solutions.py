@@ -441,7 +441,7 @@ def finetuned():
     return "out/scratch", "out/finetuned"
 
 
-# 7.8 What is the next character computed from? Here each one is either a copy of an earlier one or depends on
+# 7.8 What is the next character computed from? Here nearly every one is a copy of an earlier one or depends on
 # the last four alone, which gpt.py adds up at its input (departure 6). So nothing has to be computed over
 # several layers. The operands of every small step are written again, units first, right before its result.
 class Calculator:
