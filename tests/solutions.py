@@ -441,8 +441,8 @@ def finetuned():
     return "out/scratch", "out/finetuned"
 
 
-# 7.8 What is the next character computed from? Here nearly every one is a copy of an earlier one or depends on
-# the last four alone, which gpt.py adds up at its input (departure 6). So little has to be computed over
+# 7.8 What is the next character computed from? Here nearly every one is a copy of an earlier one or depends
+# on the last four alone, which gpt.py adds up at its input (departure 6). So little has to be computed over
 # several layers. The operands of every small step are written again, right before its result.
 class Calculator:
     def write(self, a, operation, b):
