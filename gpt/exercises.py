@@ -3,6 +3,7 @@
     python gpt/exercises.py                          one line per exercise: to do, right or wrong
     python gpt/exercises.py 7.2                      one exercise, with its whole task
     python gpt/exercises.py --copy mine.py           a copy to work in: git pull never conflicts with it
+    python gpt/exercises.py --train 7.5              train a gpt with your answer; also 7.6, 7.8 and 7.9
 
 Replace `raise NotImplementedError` with your own lines, and run the file again. The checks are below the
 exercises; they give the answers away, so look at them last. The solutions are in tests/solutions.py. A
@@ -14,11 +15,19 @@ import argparse
 import contextlib
 import copy
 import csv
+import dataclasses
 import inspect
+import io
+import itertools
 import json
 import math
+import random
+import statistics
 import sys
+import tempfile
+import time
 import traceback
+import types
 from pathlib import Path
 
 import torch
@@ -27,7 +36,12 @@ import torch.nn.functional as F
 FOLDER = Path(__file__).resolve().parent  # of gpt.py; --copy writes the path itself into the copy
 if __name__ == "__main__":
     sys.path.insert(0, str(FOLDER))
-    torch.set_num_threads(1)  # with tensors this small, more threads wait for one another
+
+import gpt  # from FOLDER, also if this is a copy elsewhere
+
+THREADS = torch.get_num_threads()  # for training
+if __name__ == "__main__":
+    torch.set_num_threads(1)  # the checks have tensors so small that more threads wait for one another
 
 # ------------------------------------------------------------------------------------------------------------
 # Lecture 7: before attention, four ways to average the past
@@ -145,7 +159,11 @@ def sum_lines(pairs):
     """7.5 Sums as a text (lecture 7, second exercise).
 
     One line for each sum, the answer written backwards: "37+48=58" for 37 + 48 = 85. Why backwards?
-    `python tests/benchmark.py exercises sums` trains on them.
+
+        python gpt/exercises.py --train 7.5
+
+    trains a gpt on your lines and shows how many sums that it has never seen come out right. It takes less
+    than a minute on two cores. Try it with the answers forward too.
 
     In: a list of pairs of ints. Out: a str, a newline behind every line.
     """
@@ -159,6 +177,10 @@ def answers_only(x, y, newline, equals):
     the text of 7.5, and y holds, at each position, the character after x. Put -1 into y wherever that
     character does not belong to an answer. The newline behind an answer belongs to it. A window may begin
     inside a line, where part of the question is cut off: leave out everything before the first newline in x.
+
+        python gpt/exercises.py --train 7.6
+
+    trains as 7.5 does, but on the answers alone.
 
     In: x and y (B, T), tokens; newline and equals, the tokens of these characters. Out: (B, T), a new y.
     """
@@ -178,6 +200,56 @@ def finetuned():
 
     Out: the folder of the run without pretraining and the folder of the run with it, two paths. The check
     reads log.csv in both. They must have trained for the same number of steps.
+    """
+    raise NotImplementedError
+
+
+class Calculator:
+    """7.8 A calculator (lecture 7, second exercise).
+
+    A gpt learns to calculate with two numbers below 100. Each line of its text is a question, "37*48=", then
+    what `write` returns for it, and a newline. The loss leaves the question out, as in 7.6.
+
+        python gpt/exercises.py --train 7.8
+
+    trains a small gpt on nine tenths of all problems: 400 steps, about 100 s on one core. (`--steps 2500`
+    takes about ten minutes.) Then the gpt answers the other tenth: it gets a question and writes the rest of
+    the line, and `read` takes the answer from it. You see how many are right for each of + - * /.
+
+    First write nothing but the answer. This is hard for a gpt: a single pass through its layers has to find
+    each digit. Then give it a scratchpad: let `write` return the whole calculation, as on paper, in steps
+    that are each easy, with the answer at the end. What is the next character computed from, and is all of it
+    at hand? Short calculations save time.
+
+    write: a and b, ints from 0 to 99; operation, one of "+-*/"; b is not 0 in a division. Out: a str without
+    a newline, at most 120 characters.
+
+    read: operation, and a text that the gpt wrote after "=", without the newline. Out: the answer that stands
+    in it, an int; of a division the pair (quotient, remainder), as divmod(a, b). It must not calculate. If
+    the text makes no sense, it may raise any exception.
+    """
+
+    def write(self, a, operation, b):
+        raise NotImplementedError
+
+    def read(self, operation, text):
+        raise NotImplementedError
+
+
+def idea():
+    """7.9 An idea of a paper (lecture 7, fourth exercise).
+
+    Choose an idea that somebody has published for transformers, and build it into gpt.py: one of those behind
+    "Try:" in gpt.py, or another. Change a copy of the file, for example my_gpt.py, or list the changes.
+
+        python gpt/exercises.py --train 7.9
+
+    trains both files with three seeds, for the same time: an idea that makes a step slower gets fewer steps.
+    It prints the difference between the validation losses and its standard error, and takes about ten minutes
+    on two cores.
+
+    Out: the path of your copy; or a dict {old text: new text}, where each old text stands exactly once in
+    gpt.py.
     """
     raise NotImplementedError
 
@@ -491,7 +563,8 @@ def check_answers_only(solve):
     starts = torch.tensor([0, 3, 7, 12])
     window = tokens[starts[:, None] + torch.arange(26)]
     x, y = window[:, :-1].clone(), window[:, 1:].clone()
-    rows = {kind: torch.full_like(y, -1) for kind in ("right", "no newline", "late", "early", "cut", "by y")}
+    kinds = "right", "no newline", "late", "first digit", "early", "cut", "by y"
+    rows = {kind: torch.full_like(y, -1) for kind in kinds}
     for row in range(len(x)):
         line, answer, ahead = False, False, False  # was there a newline, "=" after it, a newline in y?
         for t, char in enumerate(chars[token] for token in x[row].tolist()):
@@ -502,6 +575,7 @@ def check_answers_only(solve):
             for kind, kept in (("right", line and answer),
                                ("no newline", line and answer and following != "\n"),
                                ("late", line and before), ("early", line and (answer or following == "=")),
+                               ("first digit", line and answer and before),
                                ("cut", answer),
                                ("by y", ahead and (following == "=" or (answer and following != "\n")))):
                 if kept:
@@ -511,13 +585,23 @@ def check_answers_only(solve):
         text, t = "".join(chars[token] for token in window[index[0]]), index[1] + 1
         return f", in brackets in {text[:t] + '[' + text[t] + ']' + text[t + 1 :]!r}"
 
+    kept = rows["right"] >= 0
+    shifted = {  # the same mask, moved by a position
+        "late": F.pad(kept, (1, 0))[:, :-1],
+        "early": F.pad(kept, (0, 1))[:, 1:],
+    }
+    late = "one position late: where x is '=', y is the first digit of the answer"
+    early = "one position early: '=' belongs to the question; look for it in x, y is one character ahead"
     got = ask(solve, x, y, chars.index("\n"), chars.index("="))
     compare("y", got, rows["right"], note=marked, mistakes=[
         (y, "nothing is left out"),
         (rows["no newline"], "the newline after an answer belongs to it: it says that the answer is over"),
-        (rows["late"], "where x is '=', y is the first digit of the answer"),
-        (rows["early"], "'=' belongs to the question: look for it in x, y is one character ahead"),
+        (rows["late"], late),
+        (rows["first digit"], late),
+        (torch.where(shifted["late"], y, -1), late),
+        (rows["early"], early),
         (rows["by y"], "look for the newline and '=' in x: y is one character ahead"),
+        (torch.where(shifted["early"], y, -1), early),
         (rows["cut"], "leave out what stands before the first newline: its question is cut off"),
         (torch.where(rows["right"] < 0, y, -1), "the other way round")])
 
@@ -559,6 +643,154 @@ def check_finetuned(solve):
     return f"validation loss {plain:.4f} without pretraining, {tuned:.4f} with it"
 
 
+OPERATIONS = "+-*/"
+LONGEST = 120  # characters that Calculator.write may return
+
+
+def problems(operation):
+    """The pairs of numbers below 100 that an operation can be done with."""
+    pairs = list(itertools.product(range(100), repeat=2))
+    if operation == "/":
+        pairs = [(a, b) for a, b in pairs if b != 0]
+    return pairs
+
+
+def answer_to(a, operation, b):
+    if operation == "+":
+        return a + b
+    if operation == "-":
+        return a - b
+    if operation == "*":
+        return a * b
+    return divmod(a, b)
+
+
+def same_answer(got, expected):
+    """Is this the answer, an int or a pair of ints?"""
+    if isinstance(got, list):
+        got = tuple(got)
+    return type(got) is type(expected) and got == expected
+
+
+def check_text(question, text):
+    """Raises Wrong unless `Calculator.write` may return this text."""
+    if not isinstance(text, str):
+        raise Wrong(f"write for {question}: expected a text, got {short(text)}")
+    if "\n" in text:
+        raise Wrong(f"write for {question}: got {text!r}; the newline at the end is added for you, and there "
+                    "can be no other")
+    if text.startswith(f"{question}="):
+        raise Wrong(f"write for {question}: got {text!r}; the question and '=' are added for you")
+    if len(text) > LONGEST:
+        raise Wrong(f"write for {question}: expected at most {LONGEST} characters, got {len(text)}")
+
+
+def check_calculator(solve):
+    calculator = solve()
+    lengths = []
+    for operation in OPERATIONS:
+        for a, b in [(37, 48), *problems(operation)]:
+            question = f"{a}{operation}{b}"
+            text = calculator.write(a, operation, b)
+            check_text(question, text)
+            lengths.append(len(text))
+            got = calculator.read(operation, text)
+            expected = answer_to(a, operation, b)
+            if not same_answer(got, expected):
+                raise Wrong(f"read of what write returns for {question}, {text!r}: expected {expected}, "
+                            f"got {short(got)}{reading_hint(got, expected)}")
+    mean = statistics.fmean(lengths)
+    return f"{mean:.1f} characters on average, {max(lengths)} at most; --train 7.8 trains a gpt on them"
+
+
+def reading_hint(got, expected):
+    """The hint for a common mistake of `Calculator.read`, or nothing."""
+    if isinstance(got, str):
+        return "; return an int, not a text"
+    if isinstance(expected, tuple):
+        if got == expected[0]:
+            return "; a division has two answers, the quotient and the remainder"
+        if got == expected[::-1]:
+            return "; the quotient comes first"
+    elif got == -expected:
+        return "; what about the sign?"
+    elif type(got) is int and got > 0 and int(str(got)[::-1]) == expected:
+        return "; these are its digits in the other order"
+    return ""
+
+
+def edited_source(answer):
+    """The text of gpt.py with the student's idea: his copy of the file, or his changes applied to it."""
+    if isinstance(answer, (str, Path)):
+        path = Path(answer)
+        if not path.is_file():
+            raise Wrong(f"{path}: there is no such file; give the path from where you are, or the whole path")
+        return path.read_text(encoding="utf-8")
+    if not isinstance(answer, dict):
+        raise Wrong(f"expected a path or a dict, got {short(answer)}")
+    source = (FOLDER / "gpt.py").read_text(encoding="utf-8")
+    for old, new in answer.items():
+        if source.count(old) != 1:
+            raise Wrong(f"{old!r} stands {source.count(old)} times in gpt.py, not once")
+        source = source.replace(old, new)
+    return source
+
+
+EDITED = "the edited gpt.py"
+
+
+@contextlib.contextmanager
+def errors_of_the_edit():
+    """Inside this, an exception in the edited gpt.py becomes Wrong, with its line there."""
+    try:
+        yield
+    except SyntaxError as error:
+        raise Wrong(f"line {error.lineno} of {EDITED}: {error.msg}") from None
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == EDITED]
+        if not lines:
+            raise
+        message = f"line {lines[-1]} of {EDITED}: {type(error).__name__}"
+        if str(error):
+            message += f": {str(error).splitlines()[0]}"
+        raise Wrong(message) from None
+
+
+def load_source(source):
+    """A module from the text of a gpt.py."""
+    module = types.ModuleType("edited_gpt")
+    module.__file__ = str(FOLDER / "gpt.py")
+    with errors_of_the_edit():
+        exec(compile(source, EDITED, "exec"), vars(module))  # noqa: S102 (the student's own code)
+    return module
+
+
+def train_quietly(module, text, config):
+    """What `train` of a gpt.py returns. It prints nothing and leaves no files."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        return module.train(text, config, folder, device="cpu", max_new_tokens=1)
+
+
+def check_idea(solve):
+    source = edited_source(solve())
+    if source == (FOLDER / "gpt.py").read_text(encoding="utf-8"):
+        raise Wrong("this is gpt.py as it was")
+    module = load_source(source)
+    config = module.configure("cpu", n_layer=2, n_embd=16, block_size=16, batch_size=2, max_steps=3)
+    x = torch.arange(16)[None]
+    other = x.clone()
+    other[0, 10] = 11  # a later character; it was 10 before
+    with errors_of_the_edit(), torch.no_grad():
+        with torch.enable_grad():
+            model = train_quietly(module, "What is there to see? Nothing, my lord. " * 10, config).model
+        before = model(x)[0, :10]
+        after = model(other)[0, :10]
+    if not torch.allclose(before, after, rtol=1e-4, atol=1e-4):
+        raise Wrong("the logits at a position depend on a character after it: the model looks ahead")
+    return "the edited gpt.py trains; --train 7.9 compares it with the unchanged one"
+
+
 EXERCISES = {
     "7.0a": (average_by_loop, check_average_by_loop),
     "7.0b": (averaging_matrix, check_averaging_matrix),
@@ -571,7 +803,261 @@ EXERCISES = {
     "7.5": (sum_lines, check_sum_lines),
     "7.6": (answers_only, check_answers_only),
     "7.7": (finetuned, check_finetuned),
+    "7.8": (Calculator, check_calculator),
+    "7.9": (idea, check_idea),
 }
+
+# ------------------------------------------------------------------------------------------------------------
+# Training a gpt with your answers: --train 7.5, 7.6, 7.8 and 7.9
+
+STEPS = {"7.5": 300, "7.6": 300, "7.8": 400, "7.9": 300}  # 7.9: of the unchanged file
+
+
+def train_on_lines(text, config, targets, starts):
+    """(model, vocab): a gpt that has learned lines of the form question=answer.
+
+    The windows of a batch begin at random `starts`. `targets(x, y, newline, equals)`: a new y, as in 7.6.
+    """
+    vocab = gpt.Vocab(text)
+    tokens = torch.from_numpy(vocab.encode(text))
+    newline, equals = vocab.encode("\n=").tolist()
+    starts = starts[starts < len(tokens) - config.block_size]
+    config = dataclasses.replace(config, vocab_size=len(vocab))
+    losses = []
+    begin = time.perf_counter()
+    with gpt.seeded(config.seed):
+        model = gpt.GPT(config)
+        optimizers = gpt.make_optimizers(model)
+        for step in range(config.max_steps):
+            chosen = starts[torch.randint(len(starts), (config.batch_size,))]
+            x, y = gpt.windows(tokens, chosen, config.block_size)
+            y = targets(x, y, newline, equals)
+            loss = gpt.loss_of(model(x), y)
+            model.zero_grad()
+            loss.backward()
+            gpt.set_learning_rate(optimizers, step, config)
+            for optimizer in optimizers:
+                optimizer.step()
+            losses.append(loss.item())
+            if (step + 1) % math.ceil(config.max_steps / 10) == 0:
+                left = (time.perf_counter() - begin) * (config.max_steps / (step + 1) - 1)
+                print(f"step {step + 1:5}/{config.max_steps}: loss {statistics.fmean(losses):.4f}, "
+                      f"{left:.0f} s left", flush=True)
+                losses = []
+    return model.eval(), vocab
+
+
+@torch.no_grad()
+def complete(model, vocab, questions):
+    """What the model writes after each question, up to a newline: always the most likely character."""
+    written = {}
+    for length in {len(question) for question in questions}:  # those of one length as a batch
+        batch = [question for question in questions if len(question) == length]
+        new = torch.tensor([vocab.encode(f"\n{question}").tolist() for question in batch])
+        cache = gpt.KVCache(model.config.block_size)
+        drawn = []
+        ended = torch.zeros(len(batch), dtype=torch.bool)
+        while len(drawn) < model.config.block_size and not ended.all():
+            new = model(new, cache)[:, -1].argmax(dim=1, keepdim=True)  # (B, 1)
+            drawn.append(new)
+            ended |= new[:, 0] == vocab.chars.index("\n")
+        for question, row in zip(batch, torch.cat(drawn, dim=1).tolist()):
+            written[question] = vocab.decode(row).partition("\n")[0]
+    return [written[question] for question in questions]
+
+
+def unseen_tenth(pairs):
+    """(for training, for the test): the test gets a tenth of the pairs, a random one but always the same."""
+    pairs = list(pairs)
+    random.Random(0).shuffle(pairs)
+    return pairs[len(pairs) // 10 :], pairs[: len(pairs) // 10]
+
+
+def everything(x, y, newline, equals):
+    """The targets of 7.5: all characters."""
+    return y
+
+
+def after_equals(x, y, newline, equals):
+    """The targets of 7.8, as those of 7.6; every window begins with a newline."""
+    t = torch.arange(x.shape[1])
+    last_newline = torch.where(x == newline, t, -1).cummax(dim=1).values
+    last_equals = torch.where(x == equals, t, -1).cummax(dim=1).values
+    return torch.where(last_equals > last_newline, y, -1)
+
+
+def lines_of(write, pairs):
+    """The lines of 7.5 as a list. Raises Wrong if they are no lines with a question and an answer."""
+    text = write(pairs)
+    if not isinstance(text, str):
+        raise Wrong(f"sum_lines: expected a text, got {short(text)}")
+    lines = text.splitlines(keepends=True)
+    if len(lines) != len(pairs):
+        raise Wrong(f"sum_lines: expected {len(pairs):,} lines for {len(pairs):,} pairs, got {len(lines):,}")
+    for (a, b), line in zip(pairs, lines):
+        if not line.startswith(f"{a}+{b}=") or not line.endswith("\n"):
+            raise Wrong(f"sum_lines: expected a line with {a}+{b}= and an answer, got {line!r}")
+    return lines
+
+
+def train_sums(write, targets, steps, seed=1):
+    """7.5 and 7.6: train on the lines of sums; returns the share of the unseen sums that come out right."""
+    training, unseen = unseen_tenth(itertools.product(range(100), repeat=2))
+    text = "\n" + "".join(lines_of(write, training))
+    config = gpt.configure("cpu", n_layer=2, n_embd=64, block_size=32, batch_size=64,
+                           max_steps=steps, seed=seed)
+    first = text.splitlines()[1]
+    print(f"{len(training):,} sums to train on, {len(unseen):,} unseen; the first: {first}")
+
+    def checked(x, y, newline, equals):
+        new = targets(x, y, newline, equals)
+        if not isinstance(new, torch.Tensor) or new.shape != y.shape or not (new >= 0).any():
+            raise Wrong(f"answers_only: expected a new y {tuple(y.shape)}, not all -1, got {short(new)}")
+        return new
+
+    model, vocab = train_on_lines(text, config, checked, torch.arange(len(text)))
+    lines = [line.removesuffix("\n") for line in lines_of(write, unseen)]
+    questions = [line[: line.index("=") + 1] for line in lines]
+    got = complete(model, vocab, questions)
+    right = [question + answer == line for question, answer, line in zip(questions, got, lines)]
+    show(questions, got, right)
+    share = sum(right) / len(right)
+    print(f"{sum(right):,} of {len(right):,} unseen sums are right: {100 * share:.1f} %")
+    return share
+
+
+def show(questions, got, right):
+    """Print a few answers: the first four, and the first two wrong ones."""
+    wrong = [i for i in range(len(right)) if not right[i]]
+    for i in sorted({0, 1, 2, 3, *wrong[:2]}):
+        print(f"    {questions[i]}{got[i]}  {'right' if right[i] else 'wrong'}")
+
+
+def train_calculator(calculator, steps, seed=1):
+    """7.8: train on worked solutions; returns {operation: the share of unseen problems that are right}."""
+    lines = []
+    unseen = {}
+    for operation in OPERATIONS:
+        training, unseen[operation] = unseen_tenth(problems(operation))
+        for a, b in training:
+            text = calculator.write(a, operation, b)
+            check_text(f"{a}{operation}{b}", text)
+            lines.append(f"{a}{operation}{b}={text}\n")
+    random.Random(seed).shuffle(lines)
+    text = "\n" + "".join(lines)
+    config = gpt.configure("cpu", n_layer=2, n_head=4, block_size=128, batch_size=16,
+                           max_steps=steps, seed=seed)
+    print(f"{len(lines):,} problems to train on, {len(text):,} characters; the first: {lines[0]}", end="")
+    newlines = torch.tensor([i for i, char in enumerate(text) if char == "\n"])
+    model, vocab = train_on_lines(text, config, after_equals, newlines)
+    shares = {}
+    for operation, pairs in unseen.items():
+        questions = [f"{a}{operation}{b}=" for a, b in pairs]
+        got = complete(model, vocab, questions)
+        right = []
+        for (a, b), text in zip(pairs, got):
+            try:
+                right.append(same_answer(calculator.read(operation, text), answer_to(a, operation, b)))
+            except Exception:  # noqa: BLE001 (a text without an answer)
+                right.append(False)
+        show(questions, got, right)
+        shares[operation] = sum(right) / len(right)
+        print(f"{operation}   {100 * shares[operation]:.1f} % of {len(right):,} unseen problems are right",
+              flush=True)
+    return shares
+
+
+def milliseconds(module, text, settings):
+    """The time of a training step, in a short run."""
+    steps = 10
+    config = module.configure("cpu", max_steps=steps, **settings)
+    with errors_of_the_edit():
+        results = train_quietly(module, text, config).results
+    return 1000 * results["seconds"] / steps
+
+
+def train_idea(answer, steps, text=None, seeds=(3407, 3408, 3409), **settings):
+    """7.9: train gpt.py and the edited one for the same time; returns the mean difference of their validation
+    losses and its standard error."""
+    edited = load_source(edited_source(answer))
+    if text is None:
+        text = gpt.read_file(FOLDER.parent / "data" / gpt.DEFAULT_TEXT)
+    tokens = torch.from_numpy(gpt.Vocab(text).encode(text))
+    trials = {gpt: [], edited: []}
+    for _ in range(4):  # in turns; the first is a rehearsal
+        for module, times in trials.items():
+            times.append(milliseconds(module, text[:12_000], settings))
+    paces = [statistics.median(times[1:]) for times in trials.values()]
+    counts = [steps, max(1, round(steps * paces[0] / paces[1]))]
+    print(f"unchanged: {paces[0]:.1f} ms a step, {counts[0]} steps; "
+          f"with your idea: {paces[1]:.1f} ms a step, {counts[1]} steps", flush=True)
+    differences = []
+    for seed in seeds:
+        losses = []
+        for module, count in zip(trials, counts):
+            config = module.configure("cpu", max_steps=count, seed=seed, **settings)
+            with errors_of_the_edit():
+                model = train_quietly(module, text, config).model
+            validation = gpt.split(tokens, config.block_size)["validation"]
+            # By gpt.py's own evaluate: an idea may change how a model is trained, but not how it is measured.
+            losses.append(gpt.evaluate(model, validation)[0])
+        differences.append(losses[1] - losses[0])
+        print(f"seed {seed}: validation loss {losses[0]:.4f} unchanged, {losses[1]:.4f} with your idea",
+              flush=True)
+    mean = statistics.fmean(differences)
+    error = statistics.stdev(differences) / math.sqrt(len(seeds))
+    print(f"difference {mean:+.4f}, standard error {error:.4f} over {len(seeds)} seeds: ", end="")
+    if abs(mean) <= 4.3 * error:  # 97.5 % of Student's t with two degrees of freedom
+        print("it may be chance (less than 4.3 standard errors)")
+    elif mean < 0:
+        print("your idea helps")
+    else:
+        print("your idea does harm")
+    return mean, error
+
+
+def train(arguments):
+    """The command --train. Returns the exit status."""
+    parser = Parser(prog="exercises --train", description="Train a gpt with your answer to an exercise.")
+    parser.add_argument("number", metavar="NUMBER", choices=STEPS, help=f"one of {', '.join(STEPS)}")
+    defaults = ", ".join(f"{steps} in {number}" for number, steps in STEPS.items())
+    parser.add_argument("--steps", type=int, metavar="N", help=f"of training (default: {defaults})")
+    args = parser.parse_args(arguments)
+    steps = STEPS[args.number] if args.steps is None else args.steps
+    if steps < 1:
+        parser.error(f"--steps must be at least 1, not {steps}")
+    solve, check = EXERCISES[args.number]
+    result, message = verdict(solve, check)
+    if result == "to do":
+        print(f"exercises: {args.number} is still to do; this trains with your answer", file=sys.stderr)
+        return 1
+    if result == "wrong":
+        print(f"{args.number} is wrong: {message}", flush=True)
+        if args.number in ("7.8", "7.9"):  # with the lines of 7.5 and 7.6 a gpt can be trained all the same
+            return 1
+    torch.set_num_threads(THREADS)
+    try:
+        if args.number == "7.5":
+            train_sums(sum_lines, everything, steps)
+        elif args.number == "7.6":
+            train_sums(sum_lines, answers_only, steps)
+        elif args.number == "7.8":
+            train_calculator(Calculator(), steps)
+        else:
+            train_idea(idea(), steps)
+    except NotImplementedError:
+        print("exercises: 7.5 is still to do; 7.6 trains on its lines", file=sys.stderr)
+        return 1
+    except Wrong as error:
+        print(f"exercises: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:  # noqa: BLE001 (unfinished code fails in many ways)
+        print(f"exercises: {describe(error, check)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
 
 # ------------------------------------------------------------------------------------------------------------
 # Running them
@@ -676,4 +1162,6 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--train"]:
+        sys.exit(train(sys.argv[2:]))
     sys.exit(main(sys.argv[1:]))

@@ -8,11 +8,13 @@
     picture FOLDER        README's picture: the runs of `makemore.py --type all -o FOLDER`, and Kneser-Ney
     direct      the MLP of lecture 3 with and without direct connections, three seeds, two minutes
     search      wavenets with other settings (exercise 6.3), into out/search, half an hour or more
-    sums        a GPT that learns to add, four ways (exercises 7.5 and 7.6)
+    sums [STEPS [SEEDS]]  a gpt that learns to add, four ways and five seeds (exercises 7.5 and 7.6)
+    calculator [STEPS]    a gpt that calculates, with a scratchpad and without one (exercise 7.8)
+    idea        the idea of the solution of 7.9 beside the unchanged gpt.py, three seeds, ten minutes
 """
 import itertools
 import math
-import random
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -29,7 +31,6 @@ import solutions
 import makemore
 import micrograd.exercises
 from gpt import exercises as gpt_exercises
-from gpt import gpt
 from makemore import exercises
 
 
@@ -365,51 +366,73 @@ def search():
     print("6.3 the best on the test words: {} {:.4f} +- {:.4f}".format(best, *results[best]["test"]))
 
 
-# Sums -------------------------------------------------------------------------------------------------------
+# Sums and the calculator ------------------------------------------------------------------------------------
 
 
-def sums():
-    """7.5 and 7.6: sums of two numbers below 100, answer backwards or not, all or only answers learned."""
-    pairs = list(itertools.product(range(100), repeat=2))
-    random.Random(0).shuffle(pairs)
-    draw_windows = gpt.windows
-    for backwards, masked in ((True, True), (True, False), (False, True), (False, False)):
-        text = solutions.sum_lines(pairs) if backwards else "".join(f"{a}+{b}={a + b}\n" for a, b in pairs)
-        newline, equals = gpt.Vocab(text).encode("\n=").tolist()
-
-        def answers(*arguments, newline=newline, equals=equals, **options):
-            x, y, *others = draw_windows(*arguments, **options)
-            return x, solutions.answers_only(x, y, newline, equals), *others
-
-        gpt.windows = answers if masked else draw_windows  # training and evaluation draw from it
-        order = "backwards" if backwards else "forward"
-        folder = Path("out") / f"sums-{order}-{'answers' if masked else 'all'}"
-        config = gpt.configure("cpu", n_layer=3, block_size=32, batch_size=64, max_steps=1000)
-        model, vocab, results = gpt.train(text, config, folder)
-        print(f"7.6 answer {order}, loss on {'the answer' if masked else 'all'}: "
-              f"{100 * share_right(model, vocab, text):.1f} % of the unseen sums are right, "
-              f"{results['seconds']:.0f} s of training", flush=True)
-    gpt.windows = draw_windows
+def forward(pairs):
+    """The lines of 7.5 with the answers forward."""
+    return "".join(f"{a}+{b}={a + b}\n" for a, b in pairs)
 
 
-def share_right(model, vocab, text):
-    """Of the sums of the last tenth, which were not trained on."""
-    unseen, right = text[int(0.9 * len(text)) :].splitlines()[1:], 0  # the first line is cut
-    for line in unseen:
-        question, answer = line.split("=")
-        sample = gpt.generate(model, vocab, prompt=f"\n{question}=", max_new_tokens=4, temperature=0)[0]
-        right += sample.split("=")[1].startswith(answer + "\n")
-    return right / len(unseen)
+def sums(steps=None, seeds=5):
+    """7.5 and 7.6: answers backwards or forward, all characters learned or the answers alone."""
+    steps = gpt_exercises.STEPS["7.5"] if steps is None else int(steps)
+    orders = {"backwards": solutions.sum_lines, "forward": forward}
+    losses = {"all characters": gpt_exercises.everything, "the answers alone": solutions.answers_only}
+    shares = {}
+    for seed in range(1, int(seeds) + 1):
+        for (order, write), (loss, targets) in itertools.product(orders.items(), losses.items()):
+            print(f"answers {order}, loss on {loss}, seed {seed}")
+            share = gpt_exercises.train_sums(write, targets, steps, seed)
+            shares.setdefault((order, loss), []).append(100 * share)
+    for (order, loss), percents in shares.items():
+        print(f"7.6 answers {order}, loss on {loss}, {steps} steps: "
+              f"{statistics.fmean(percents):.1f} ± {standard_error(percents):.1f} % of the unseen sums are "
+              f"right; each seed: {', '.join(f'{percent:.1f}' for percent in percents)}")
+    for loss in losses:
+        differences = [b - f for b, f in zip(shares["backwards", loss], shares["forward", loss])]
+        print(f"7.5 backwards - forward, loss on {loss}: {statistics.fmean(differences):+.1f} ± "
+              f"{standard_error(differences):.1f}")
+
+
+def standard_error(numbers):
+    return statistics.stdev(numbers) / math.sqrt(len(numbers)) if len(numbers) > 1 else math.nan
+
+
+def idea():
+    """7.9: the idea of the solution."""
+    gpt_exercises.train_idea(solutions.idea(), gpt_exercises.STEPS["7.9"])
+
+
+class Answers(solutions.Calculator):
+    """7.8 without a scratchpad."""
+
+    def write(self, a, operation, b):
+        return super().write(a, operation, b).rpartition(">")[2]
+
+
+def calculator(steps=None):
+    """7.8: with a scratchpad and without one."""
+    steps = gpt_exercises.STEPS["7.8"] if steps is None else int(steps)
+    for name, solution in (("with a scratchpad", solutions.Calculator()), ("without", Answers())):
+        start, used = time.perf_counter(), time.process_time()
+        shares = gpt_exercises.train_calculator(solution, steps)
+        print(f"7.8 {name}, {steps} steps: "
+              + ", ".join(f"{operation} {100 * share:.1f} %" for operation, share in shares.items())
+              + f"; {time.perf_counter() - start:.0f} s by the clock, {time.process_time() - used:.0f} s of "
+              f"processors, {torch.get_num_threads()} threads, float32", flush=True)
 
 
 if __name__ == "__main__":
     parts = {"solutions": solved, "why": why, "counting": counting, "direct": direct, "search": search,
-             "sums": sums}
+             "sums": sums, "calculator": calculator, "idea": idea}
     if sys.argv[1:2] == ["networks"] and len(sys.argv) > 2:
         networks(sys.argv[2:])
     elif sys.argv[1:2] == ["picture"] and len(sys.argv) == 3:
         picture(sys.argv[2])
     elif len(sys.argv) == 2 and sys.argv[1] in parts:
         parts[sys.argv[1]]()
+    elif sys.argv[1:2] in (["sums"], ["calculator"]):
+        parts[sys.argv[1]](*sys.argv[2:])
     else:
         sys.exit(__doc__)

@@ -439,3 +439,80 @@ def answers_only(x, y, newline, equals):
 # 7.7
 def finetuned():
     return "out/scratch", "out/finetuned"
+
+
+# 7.8 What is the next character computed from? Here nearly every one is a copy of an earlier one or depends
+# on the last four alone, which gpt.py adds up at its input (departure 6). So little has to be computed over
+# several layers. The operands of every small step are written again, right before its result.
+class Calculator:
+    def write(self, a, operation, b):
+        if operation == "+":
+            steps, digits, carry = self.add(a, b)
+            return f"{steps}>{carry}{digits}"
+        if operation == "-":
+            return self.minus(a, b)
+        if operation == "*":
+            return self.times(a, b)
+        return self.divide(a, b)
+
+    def read(self, operation, text):
+        answer = text.rpartition(">")[2]
+        if operation == "/":
+            return int(answer[:2]), int(answer[2:])
+        return int(answer)
+
+    # 37+48: 78 51 3480, which is 7+8 = 5 and a carry of 1, 3+4+1 = 8 and a carry of 0.
+    def add(self, a, b, sign=1):
+        steps, digits, carry = "", "", 0
+        for x, y in ((a % 10, b % 10), (a // 10, b // 10)):
+            total = x + sign * (y + carry)
+            carry = int(not 0 <= total <= 9)
+            steps += f"{x}{y}{total % 10}{carry}"
+            digits = f"{total % 10}{digits}"
+        return steps, digits, carry
+
+    # The same with what is borrowed. If something is borrowed at the end, b is larger: 37-48 is 89 - 100.
+    def minus(self, a, b):
+        steps, _, _ = self.add(a, b, sign=-1)
+        sign = "-" if a < b else "+"
+        return f"{steps}>{sign}{abs(a - b):02}"
+
+    # Four products of two digits, then the columns from right to left: the digits of a column, their sum with
+    # the units first, so that the carry is the first number of the next column.
+    def times(self, a, b):
+        steps = ""
+        products = {}
+        for j, y in enumerate((b % 10, b // 10)):
+            for i, x in enumerate((a % 10, a // 10)):
+                products[i, j] = x * y
+                steps += f"{x}{y}{x * y // 10}{x * y % 10}"
+        tens = [products[0, 0] // 10, products[1, 0] % 10, products[0, 1] % 10]
+        hundreds = [products[1, 0] // 10, products[0, 1] // 10, products[1, 1] % 10]
+        carry = sum(tens) // 10
+        steps += "".join(map(str, tens)) + f"{sum(tens) % 10}{carry}"
+        total = sum(hundreds) + carry
+        steps += "".join(map(str, hundreds)) + f"{total % 10}{total // 10}"
+        thousands = products[1, 1] // 10
+        steps += f"{thousands}{thousands + total // 10}"
+        return f"{steps}>{a * b:04}"
+
+    # First the tens of a, which only a divisor below 10 fits into. What is left and the units of a are the
+    # number from which b is subtracted, with a count, until something is borrowed at the end.
+    def divide(self, a, b):
+        tens = a // 10 // b
+        left = a - 10 * tens * b
+        steps = f"{a // 10}{b:02}{tens}{left // 10}"
+        for count in range(10):
+            subtraction, digits, borrowed = self.add(left, b, sign=-1)
+            steps += f"{count}{subtraction}"
+            if borrowed:
+                break
+            left = int(digits)
+        return f"{steps}>{tens}{count}{left:02}"
+
+
+# 7.9 Gemma 2 (2024) keeps logits between -30 and 30 with a tanh, which is said to make training steadier.
+def idea():
+    return {
+        "return self.head(norm(x)).float()": "return 15 * torch.tanh(self.head(norm(x)).float() / 15)",
+    }
