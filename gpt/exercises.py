@@ -827,7 +827,7 @@ def train_on_lines(text, config, targets, starts):
     begin = time.perf_counter()
     with gpt.seeded(config.seed):
         model = gpt.GPT(config)
-        optimizers = gpt.make_optimizers(model)
+        optimizers = gpt.make_optimizers(model, config)
         for step in range(config.max_steps):
             chosen = starts[torch.randint(len(starts), (config.batch_size,))]
             x, y = gpt.windows(tokens, chosen, config.block_size)
