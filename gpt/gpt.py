@@ -787,7 +787,7 @@ def check_text(text):
     """The text. Raises UserError if it is not a text, or if it is the name of a file."""
     looks_like_a_name = isinstance(text, str) and len(text) < 300 and "\n" not in text
     if not isinstance(text, str) or (looks_like_a_name and (text.endswith(".txt") or os.path.exists(text))):
-        raise UserError(f"the text must be given itself, not {str(text)[:60]!r}; "
+        raise UserError(f"give the text itself, not {str(text)[:60]!r}; "
                         "gpt.read_file(name) reads it from a file")
     try:
         text.encode()
@@ -1136,7 +1136,7 @@ class Run:
 
     def introduce(self, data):
         """Print what is trained, on which text, with which settings."""
-        parts = [f"device: {self.team.device}", f"{self.threads} threads"]
+        parts = [f"device: {self.team.device}", f"threads: {self.threads}"]
         parts.append("bfloat16" if has_bfloat16(self.team.device) else "float32")
         if can_compile(self.team.device):
             parts.append("compiled (the first step takes a minute)")

@@ -932,7 +932,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     settings = ", ".join(f"{name} {value}" for name, value in vars(config).items() if value is not None)
     print(f"model: {parameters:,} parameters; a uniform guess has a loss of {math.log(len(vocab)):.4f}")
     print(f"settings: {settings}")
-    print(f"device: {device}, {run.threads} threads")
+    print(f"device: {device}, threads: {run.threads}")
     if diagnose:
         run.diagnosis = Diagnosis(model, data["training"])
 

@@ -34,9 +34,8 @@ import ledger
 from gpt import gpt, mixture
 
 LONG = {  # the flags of the long runs
-    "gpt": ["--n-embd", "192", "--n-head", "3", "--batch-size", "8", "--dropout", "0.1",
-            "--max-steps", "2400"],
-    "mixture": ["--max-steps", "6000"],
+    "gpt": ["--dropout", "0.05", "--weight-decay", "0.1", "--max-steps", "3000"],
+    "mixture": ["--dropout", "0.05", "--weight-decay", "0.1", "--max-steps", "3000"],
 }
 SETTINGS = {  # of runs with so many seconds of training; others: the defaults
     ("gpt", 60): {"block_size": 256, "batch_size": 8},

@@ -667,13 +667,13 @@ def test_a_setting_that_does_not_exist_is_a_type_error():
 
 
 @pytest.mark.parametrize(("text", "sentence"), [
-    ("play.txt", "the text must be given itself, not 'play.txt'; gpt.read_file(name) reads it"),
-    ("play", "the text must be given itself, not 'play'"),
-    ("nowhere.txt", "the text must be given itself, not 'nowhere.txt'"),
-    (Path("play.txt"), "the text must be given itself, not 'play.txt'"),
-    (TEXT.encode(), "the text must be given itself"),
-    (TEXT.split(), "the text must be given itself"),
-    (None, "the text must be given itself, not 'None'"),
+    ("play.txt", "give the text itself, not 'play.txt'; gpt.read_file(name) reads it"),
+    ("play", "give the text itself, not 'play'"),
+    ("nowhere.txt", "give the text itself, not 'nowhere.txt'"),
+    (Path("play.txt"), "give the text itself, not 'play.txt'"),
+    (TEXT.encode(), "give the text itself"),
+    (TEXT.split(), "give the text itself"),
+    (None, "give the text itself, not 'None'"),
     (TEXT + "\ud800", r"'\ud800' is half of a character; it cannot be in a text"),
 ])
 def test_what_is_no_text_is_refused(tmp_path, monkeypatch, text, sentence):

@@ -218,7 +218,7 @@ def test_a_resumed_run_takes_its_threads_and_puts_threads_and_random_numbers_bac
     random_numbers = torch.get_rng_state()
     capsys.readouterr()
     assert not gpt.main(["--resume", "--device", "cpu", "--max-steps", "2", "--max-new-tokens", "5"])
-    assert ", 1 threads, " in capsys.readouterr().out, "those that it was started with"
+    assert ", threads: 1, " in capsys.readouterr().out, "those that it was started with"
     assert torch.get_num_threads() == 2
     assert torch.equal(torch.get_rng_state(), random_numbers)
 

@@ -1165,7 +1165,7 @@ def test_a_resumed_run_takes_the_number_of_threads_it_was_started_with(trained, 
     torch.save(content, out / "model.pt")
     try:
         assert not mm.main(["--resume"])
-        assert f"device: cpu, {threads + 1} threads" in capsys.readouterr().out
+        assert f"device: cpu, threads: {threads + 1}" in capsys.readouterr().out
         assert torch.get_num_threads() == threads, "put back"
         assert saved(out)["threads"] == threads + 1
     finally:
