@@ -172,11 +172,12 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_ends_with_the_weights_of_one_that_w
         set_learning_rate(optimizer, step, config)
 
     random_numbers = torch.get_rng_state()
+    handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         patch.setattr(gpt, "set_learning_rate", press)
         assert gpt.main(LONG) == 130
     assert torch.equal(torch.get_rng_state(), random_numbers)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) == handler, "put back"
     stopped = checkpoint()["progress"]["step"]
     assert stopped == 58, "that step is finished"
     said = capfd.readouterr().out
