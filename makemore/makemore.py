@@ -193,9 +193,12 @@ class Vocab:
         return "".join(self.chars[i] for i in tokens)
 
     def __str__(self):
-        """The first hundred characters, for messages; a question mark for each that cannot be printed."""
-        shown = self.chars.removeprefix("\n")[:100]
-        return "".join(char if char.isprintable() else "?" for char in shown)
+        """The first hundred characters, for messages; those that cannot be printed as escapes: \\t."""
+        chars = self.chars.removeprefix("\n")
+        shown = ""
+        for char in chars[:100]:
+            shown += char if char.isprintable() else char.encode("unicode_escape").decode()
+        return shown + " ..." if len(chars) > 100 else shown
 
 
 class Words:

@@ -176,6 +176,13 @@ def test_a_vocabulary_is_shown_without_the_newline_that_parts_the_words():
     assert str(mm.Vocab("éaé")) == "aé"
 
 
+def test_a_vocabulary_names_what_cannot_be_printed_and_says_when_it_goes_on():
+    assert str(mm.Vocab("?a\t\u2028")) == "\\t?a\\u2028"
+    chars = [chr(0x4E00 + i) for i in range(101)]
+    assert str(mm.Vocab("".join(chars[:100]))) == "".join(chars[:100])
+    assert str(mm.Vocab("".join(chars))) == "".join(chars[:100]) + " ..."
+
+
 def test_a_batch_holds_every_word_with_its_boundaries_and_padding():
     data = mm.Words(WORDS, VOCAB)
     index = torch.tensor([3, 17, 0, len(WORDS) - 1])
