@@ -123,8 +123,11 @@ class Vocab:
         return "".join(self.chars[i] for i in tokens)
 
     def __str__(self):
-        """The first hundred characters, for messages; a question mark for each that cannot be printed."""
-        return "".join(char if char.isprintable() else "?" for char in self.chars[:100])
+        """The first hundred characters, for messages; those that cannot be printed as escapes: \\t."""
+        shown = ""
+        for char in self.chars[:100]:
+            shown += char if char.isprintable() else char.encode("unicode_escape").decode()
+        return shown + " ..." if len(self) > 100 else shown
 
 
 def split(tokens, block_size):

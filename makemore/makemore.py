@@ -193,9 +193,12 @@ class Vocab:
         return "".join(self.chars[i] for i in tokens)
 
     def __str__(self):
-        """The first hundred characters, for messages; a question mark for each that cannot be printed."""
-        shown = self.chars.removeprefix("\n")[:100]
-        return "".join(char if char.isprintable() else "?" for char in shown)
+        """The first hundred characters, for messages; those that cannot be printed as escapes: \\t."""
+        chars = self.chars.removeprefix("\n")
+        shown = ""
+        for char in chars[:100]:
+            shown += char if char.isprintable() else char.encode("unicode_escape").decode()
+        return shown + " ..." if len(chars) > 100 else shown
 
 
 class Words:
@@ -1097,7 +1100,8 @@ def generate(model, vocab, prompt="", num_samples=20, temperature=1.0, top_k=Non
 
 
 def print_words(names, data):
-    """Print sampled words: first those that are new, then those in each part of the data."""
+    """Print sampled words: first those that are new, then those in each part of the data. Long words and
+    those with commas get a line each."""
     remaining = set(names)
     groups = {}
     for name, part in data.items():
@@ -1106,7 +1110,10 @@ def print_words(names, data):
     for mark, group in {"new": remaining, **groups}.items():
         found = [name or "(nothing)" for name in names if name in group]
         if found:
-            print(f"  {mark}: {', '.join(found)}")
+            separator = ", "
+            if any("," in name or len(name) > 40 for name in found):
+                separator = "\n" + " " * len(f"  {mark}: ")
+            print(f"  {mark}: {separator.join(found)}")
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -1191,12 +1198,18 @@ def draw_losses(runs, path):
     save_figure(ax.figure, path)
 
 
+def boundary(vocab):
+    """How a picture shows token 0: as a dot, or as \\n if the words contain dots."""
+    return "\\n" if "." in vocab.chars else "."
+
+
 def draw_pairs(model, vocab, training, path):
     """How often one letter follows another: counted in the training words, and beside it, for a Bigram, what
-    its learned table expects. Only the forty most frequent letters, so that the numbers stay readable."""
-    letters = [".", *vocab.chars[1:]]
+    its learned table expects. Only the thirty most frequent letters, so that the numbers stay readable: each
+    takes a millisecond to draw."""
+    letters = [boundary(vocab), *vocab.chars[1:]]
     frequency = torch.bincount(training.tokens, minlength=len(vocab))
-    shown = frequency.argsort(descending=True)[:40].sort().values  # tokens
+    shown = frequency.argsort(descending=True)[:30].sort().values  # tokens
     # Pairs are neighbours in the row of all words. The padding at its end is not a pair.
     end = int(training.starts[-1] + training.lengths[-1])
     place = torch.full((len(vocab),), len(shown), dtype=torch.int32, device=shown.device)  # of each letter
@@ -1209,11 +1222,14 @@ def draw_pairs(model, vocab, training, path):
     if isinstance(model, Bigram):
         probabilities = model.table.weight.detach()[shown].double().softmax(1)[:, shown].cpu()
         tables["learned"] = counts[:-1].sum(1, keepdim=True) * probabilities
-    width = 0.33 * len(shown) + 1
-    figure = new_figure(width * len(tables), width + 0.3)
-    axes = figure.subplots(1, len(tables), squeeze=False)[0]
+    side = max(5, 0.33 * len(shown))  # of a table, in inches; the title needs five
+    width = len(tables) * (side + 1)
+    height = side + 1.5
+    figure = new_figure(width, height)
     names = [letters[i] for i in shown.tolist()]
-    for ax, (title, table) in zip(axes, tables.items()):
+    for k, (title, table) in enumerate(tables.items()):
+        left = 0.7 + k * (side + 1)
+        ax = figure.add_axes((left / width, 0.6 / height, side / width, side / height))
         ax.imshow(table.sqrt().numpy(), cmap="Blues")
         for i in range(len(shown)):
             for j in range(len(shown)):
@@ -1226,7 +1242,6 @@ def draw_pairs(model, vocab, training, path):
         ax.tick_params(top=True, labeltop=True)
         ax.set(xlabel="next letter", ylabel="letter",
                title=f"Pairs in the training words, {title} (colors: square roots)")
-    figure.tight_layout()
     save_figure(figure, path)
 
 
@@ -1250,7 +1265,7 @@ def draw_letters(model, vocab, training, path):
                   f"second ({100 * share[1]:.0f} %)"]
     ax = new_figure(7, 7).add_axes((0.11, 0.09, 0.86, 0.86))
     for i in shown:
-        letter = "." if i == 0 else vocab.chars[i]
+        letter = boundary(vocab) if i == 0 else vocab.chars[i]
         color = "orange" if letter.lower() in "aeiou" else "lightblue"
         a, b = points[i].tolist()
         ax.scatter(a, b, s=200, color=color)

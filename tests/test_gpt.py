@@ -502,6 +502,12 @@ def test_known_characters_keep_their_tokens():
     assert gpt.Vocab("abcxyz", first="zb").chars == "zbacxy"
 
 
+def test_a_vocabulary_names_what_cannot_be_printed_and_says_when_it_goes_on():
+    assert str(gpt.Vocab("?a\t\n")) == "\\t\\n?a"
+    assert str(gpt.Vocab("".join(chr(0x4E00 + i) for i in range(100)))).endswith(chr(0x4E00 + 99))
+    assert str(gpt.Vocab("".join(chr(0x4E00 + i) for i in range(101)))).endswith(chr(0x4E00 + 99) + " ...")
+
+
 def test_split_is_ninety_to_ten_and_validation_has_at_least_one_context():
     parts = gpt.split(np.arange(1000), 16)
     assert {name: len(part) for name, part in parts.items()} == {"training": 900, "validation": 100}

@@ -386,7 +386,7 @@ def test_a_directory_is_no_text(capsys):
     (["--max-new-tokens", "0"], "--max-new-tokens must be from 1 to 1000000000, not 0"),
     (["--max-steps", "0"], "--max-steps must be from 1 to 1000000000, not 0"),
     (["--device", "nonsense"], "device 'nonsense' cannot be used here"),
-    (["--prompt", "the X"], "not in the vocabulary: 'X'; the vocabulary is ? acdegh"),  # (? is the newline)
+    (["--prompt", "the X"], "not in the vocabulary: 'X'; the vocabulary is \\n acdegh"),
     (["--prompt", "the \udce9"], r"not in the vocabulary: '\udce9'"),
     (["-i", ""], "cannot read "),
     (["-i", "/nowhere/text.txt"], "gpt: /nowhere/text.txt: no such file\n"),

@@ -28,6 +28,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import nn
 
 from makemore import makemore as mm
@@ -173,6 +174,13 @@ def test_encode_and_decode_are_inverse_for_any_characters():
 def test_a_vocabulary_is_shown_without_the_newline_that_parts_the_words():
     assert str(mm.Vocab("cab")) == "abc"
     assert str(mm.Vocab("éaé")) == "aé"
+
+
+def test_a_vocabulary_names_what_cannot_be_printed_and_says_when_it_goes_on():
+    assert str(mm.Vocab("?a\t\u2028")) == "\\t?a\\u2028"
+    chars = [chr(0x4E00 + i) for i in range(101)]
+    assert str(mm.Vocab("".join(chars[:100]))) == "".join(chars[:100])
+    assert str(mm.Vocab("".join(chars))) == "".join(chars[:100]) + " ..."
 
 
 def test_a_batch_holds_every_word_with_its_boundaries_and_padding():
@@ -778,6 +786,13 @@ def test_samples_are_marked_new_or_by_the_split_that_has_them(capsys):
         assert marked.pop(name, set()) <= set(part)
     assert set(marked) <= {"new"}
     assert not marked["new"] & set(words)
+
+
+def test_sampled_lines_with_commas_are_printed_apart(capsys):
+    words = [f'{i},"{a}, {b}",yes' for i in range(10) for a in "ab" for b in "cd"]
+    samples = mm.train(words, mm.configure("ngram"), "out/makemore", num_samples=9).results["samples"]
+    printed = [line.partition(": ")[2] or line for line in capsys.readouterr().out.splitlines()]
+    assert set(samples) <= {line.strip() for line in printed}
 
 
 def test_the_log_has_a_row_per_evaluation_under_its_header(trained):
@@ -1891,6 +1906,27 @@ def test_pairs_of_many_letters_are_drawn(name):
     words = [chr(0x4E00 + i) + chr(0x4E00 + 7 * i % 3000) for i in range(3000)]
     mm.train(words, mm.configure(name, max_steps=1, block_size=1), "out/makemore", num_samples=1)
     assert Path("out/makemore/pairs.png").exists()
+
+
+@pytest.mark.parametrize("letters", ["ACGT", ".-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH"])
+def test_the_table_of_pairs_fits_its_picture_and_has_no_two_rows_of_one_name(letters, monkeypatch):
+    figures = []
+    savefig = Figure.savefig
+
+    def save_and_keep(figure, *args, **options):
+        savefig(figure, *args, **options)
+        figures.append(figure)
+
+    monkeypatch.setattr(Figure, "savefig", save_and_keep)
+    words = [a + b for a in letters for b in letters]
+    mm.train(words, mm.configure("bigram", max_steps=1), "out/makemore", num_samples=1)
+    figure = next(figure for figure in figures if len(figure.axes) == 2)  # counted and learned
+    whole = figure.bbox_inches
+    needed = figure.get_tightbbox()
+    assert needed.x0 >= 0 and needed.y0 >= 0 and needed.x1 <= whole.x1 and needed.y1 <= whole.y1
+    for ax in figure.axes:
+        names = [label.get_text() for label in ax.get_yticklabels()]
+        assert len(set(names)) == len(names) <= 30
 
 
 # ------------------------------------------------------------------------------------------------------------
