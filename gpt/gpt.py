@@ -19,7 +19,7 @@ three seeds, 0 if it is within two standard errors):
     (5) 0.005   the last layers of a block begin at zero (Zhang et al. 2019, "Fixup")
     (6) 0.101   the three characters before are added at the input, as in lecture 3 (Bengio et al. 2003)
     (7) 0.183   Muon trains the matrices of the blocks (Jordan et al. 2024)
-    (8) -0.025  an epoch visits all of the text once; 300 steps are only half an epoch
+    (8) -0.025  an epoch visits all of the text once (300 steps are half an epoch; the default run: 0.009)
     (9) 0.041   windows are short at first (Press et al. 2021)
 
 "Try:" marks lines to change yourself.
