@@ -245,8 +245,8 @@ def idea():
         python gpt/exercises.py --train 7.9
 
     trains both files with three seeds, for the same time: an idea that makes a step slower gets fewer steps.
-    It prints the difference between the validation losses and its standard error, and takes about ten minutes
-    on two cores.
+    It prints the difference between the validation losses and its standard error. That is six runs of about
+    300 steps.
 
     Out: the path of your copy; or a dict {old text: new text}, where each old text stands exactly once in
     gpt.py.
