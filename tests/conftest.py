@@ -4,11 +4,13 @@ And pictures of a low resolution, since the tests draw hundreds."""
 import io
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported, which comes after this
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # for forked, ledger and solutions
 os.environ["MATPLOTLIBRC"] = str(Path(__file__).resolve().parent / "matplotlibrc")
 
 

@@ -17,9 +17,7 @@ FOLDER = Path(__file__).resolve().parent
 GROUPS = [
     ["makemore"],
     ["gpt_cli", "gpt", "mixture", "ledger"],
-    ["notebooks"],
-    ["exercises"],
-    ["readme", "notebook"],
+    ["notebooks", "exercises"],
 ]
 RESULT = re.compile(r"^tests/\S+::.* (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) +\[ *\d+%\]$")
 

@@ -5,17 +5,15 @@ A mistake is written as an edit of the solution: this text, replaced by that.
 import ast
 import importlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import makemore
+from forked import run_python
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("micrograd", "makemore", "gpt")
@@ -104,38 +102,13 @@ def trained(tmp_path_factory):
     return folder
 
 
-def run(*arguments, cwd):
-    environment = {**os.environ, "PYTHONPATH": ""}
-    return subprocess.run([sys.executable, *map(str, arguments)], cwd=cwd, env=environment,
-                          capture_output=True, text=True, check=False, timeout=120)
-
-
 # A whole file -----------------------------------------------------------------------------------------------
 
-ONE_AFTER_ANOTHER = """
-import os, runpy, sys
-for path in sys.argv[1:]:
-    sys.argv, sys.path[0] = [path], os.path.dirname(path)
-    try:
-        runpy.run_path(path, run_name="__main__")
-    except SystemExit as end:
-        print("exit status", end.code)
-"""
-
-
-@pytest.fixture(scope="module")
-def blanks():
-    """{folder: what its file prints}: all files as programs in one process, which imports torch once."""
-    files = [str(Path(folder, "exercises.py")) for folder in FOLDERS]
-    finished = run("-c", ONE_AFTER_ANOTHER, *files, cwd=ROOT)
-    assert (finished.returncode, finished.stderr) == (0, "")
-    return dict(zip(FOLDERS, re.split(r"(?<=exit status \d\n)", finished.stdout)))
-
-
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_every_blank_is_to_do_and_the_exit_status_is_0(folder, blanks):
-    *lines, counts, last = blanks[folder].splitlines()
-    assert last == "exit status 0"
+def test_every_blank_is_to_do_and_the_exit_status_is_0(folder):
+    finished = run_python(f"{folder}/exercises.py", cwd=ROOT)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    *lines, counts = finished.stdout.splitlines()
     assert counts == f"0 right, 0 wrong, {len(lines)} to do"
     lines = [line.split(None, 2) for line in lines]
     assert lines == [[number, name_of(number), "to do"] for number in MODULES[folder].EXERCISES]
@@ -146,7 +119,7 @@ def test_every_solution_is_right_from_inside_the_folder(folder, tmp_path, traine
     inside = fill(tmp_path, folder, SOLUTIONS)
     write_logs(tmp_path, scratch=(4.14, 1.56), finetuned=(1.52, 1.41))
     write_searched(tmp_path, trained)
-    finished = run("exercises.py", cwd=inside)
+    finished = run_python("exercises.py", cwd=inside)
     assert (finished.returncode, finished.stderr) == (0, "")
     *lines, counts = finished.stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(MODULES[folder].EXERCISES)
@@ -194,13 +167,13 @@ def test_a_copy_elsewhere_finds_the_library_and_keeps_the_answers_of_the_origina
     inside = fill(tmp_path, "makemore", {"pairs": SOLUTIONS["pairs"]})
     elsewhere = tmp_path / "my work"
     elsewhere.mkdir()
-    finished = run(inside / "exercises.py", "--copy", "mine.py", cwd=elsewhere)
+    finished = run_python(inside / "exercises.py", "--copy", "mine.py", cwd=elsewhere)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout == "wrote mine.py; work in it, and check it with: python mine.py\n"
     where = "def configuration():\n    raise OSError(makemore.__file__)"
     answers = {"split": SOLUTIONS["split"], "configuration": where}
     write_answers(elsewhere / "mine.py", answers)
-    finished = run("my work/mine.py", "2.1", "2.2", "2.3", "3.3", "--json", cwd=tmp_path)
+    finished = run_python("my work/mine.py", "2.1", "2.2", "2.3", "3.3", "--json", cwd=tmp_path)
     objects = [json.loads(line) for line in finished.stdout.splitlines()]
     results = [each["result"] for each in objects]
     assert (results, finished.stderr) == (["right", "to do", "right", "wrong"], "")
@@ -210,18 +183,18 @@ def test_a_copy_elsewhere_finds_the_library_and_keeps_the_answers_of_the_origina
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_copy_of_a_copy_works_as_the_original_does(folder, tmp_path):
-    assert run(ROOT / folder / "exercises.py", "--copy", "mine.py", cwd=tmp_path).returncode == 0
-    assert run("mine.py", "--copy", "second.py", cwd=tmp_path).returncode == 0
+    assert run_python(ROOT / folder / "exercises.py", "--copy", "mine.py", cwd=tmp_path).returncode == 0
+    assert run_python("mine.py", "--copy", "second.py", cwd=tmp_path).returncode == 0
     assert (tmp_path / "mine.py").read_bytes() == (tmp_path / "second.py").read_bytes()
     first = next(iter(MODULES[folder].EXERCISES))
-    finished = run("second.py", first, cwd=tmp_path)
+    finished = run_python("second.py", first, cwd=tmp_path)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout.endswith("  to do\n")
 
 
 def test_a_copy_never_replaces_a_file(tmp_path):
     (tmp_path / "mine.py").write_text("my answers")
-    finished = run(ROOT / "micrograd" / "exercises.py", "--copy", "mine.py", cwd=tmp_path)
+    finished = run_python(ROOT / "micrograd" / "exercises.py", "--copy", "mine.py", cwd=tmp_path)
     assert (finished.returncode, finished.stdout) == (2, "")
     assert finished.stderr == "exercises: mine.py exists already; choose another name\n"
     assert (tmp_path / "mine.py").read_text() == "my answers"
@@ -235,7 +208,7 @@ def test_a_copy_never_replaces_a_file(tmp_path):
     (["1.1", "9.9"], "there is no exercise 9.9; there are 1.1, 1.2, 1.3, 1.4"),
 ])
 def test_a_wrong_command_is_refused_in_one_sentence(arguments, message, tmp_path):
-    finished = run(ROOT / "micrograd" / "exercises.py", *arguments, cwd=tmp_path)
+    finished = run_python(ROOT / "micrograd" / "exercises.py", *arguments, cwd=tmp_path)
     assert (finished.returncode, finished.stdout) == (2, "")
     assert finished.stderr == f"exercises: {message}\n"
     assert list(tmp_path.iterdir()) == []
@@ -244,7 +217,7 @@ def test_a_wrong_command_is_refused_in_one_sentence(arguments, message, tmp_path
 def test_json_prints_an_object_per_exercise_and_nothing_else(tmp_path):
     noisy = "def gradient(a, b, c):\n    print('hello')\n    return [1.0, 2.0, 3.0]\n"
     inside = fill(tmp_path, "micrograd", {"gradient": noisy, "Number": SOLUTIONS["Number"]})
-    finished = run("exercises.py", "--json", cwd=inside)
+    finished = run_python("exercises.py", "--json", cwd=inside)
     assert (finished.returncode, finished.stderr) == (1, "hello\n")
     objects = [json.loads(line) for line in finished.stdout.splitlines()]
     assert [list(each) for each in objects] == [["exercise", "function", "result", "message"]] * 4
@@ -257,7 +230,7 @@ def test_json_prints_an_object_per_exercise_and_nothing_else(tmp_path):
 # One exercise -----------------------------------------------------------------------------------------------
 
 def test_a_single_exercise_shows_its_whole_task():
-    finished = run("exercises.py", "1.2", cwd=ROOT / "micrograd")
+    finished = run_python("exercises.py", "1.2", cwd=ROOT / "micrograd")
     assert finished.returncode == 0
     assert finished.stdout.startswith("1.2 The gradient without any rules (lecture 1")
     assert "\n\nIn: a function of several floats" in finished.stdout
@@ -265,13 +238,13 @@ def test_a_single_exercise_shows_its_whole_task():
 
 
 def test_a_task_whose_docstring_is_gone_says_so(tmp_path):
-    finished = run("exercises.py", "1.2", cwd=fill(tmp_path, "micrograd", SOLUTIONS))
+    finished = run_python("exercises.py", "1.2", cwd=fill(tmp_path, "micrograd", SOLUTIONS))
     assert finished.stdout == ("The task was in the docstring, which is gone.\n\n"
                                "1.2   forward_difference      right\n")
 
 
 def test_help_shows_how_to_run_them_and_their_numbers():
-    finished = run("exercises.py", "--help", cwd=ROOT / "micrograd")
+    finished = run_python("exercises.py", "--help", cwd=ROOT / "micrograd")
     assert (finished.returncode, finished.stderr) == (0, "")
     assert "python micrograd/exercises.py 1.2" in finished.stdout
     assert "any of 1.1, 1.2, 1.3, 1.4" in finished.stdout
@@ -281,7 +254,7 @@ def test_help_shows_how_to_run_them_and_their_numbers():
 def test_a_wrong_answer_ends_with_status_1_and_the_others_are_checked_too(tmp_path):
     wrong = SOLUTIONS["forward_difference"].replace(" / h", "")
     inside = fill(tmp_path, "micrograd", {**SOLUTIONS, "forward_difference": wrong})
-    finished = run("exercises.py", cwd=inside)
+    finished = run_python("exercises.py", cwd=inside)
     assert finished.returncode == 1
     *lines, counts = finished.stdout.splitlines()
     assert [line.split()[2].rstrip(":") for line in lines] == ["right", "wrong", "right", "right"]
@@ -301,7 +274,7 @@ def test_a_wrong_answer_ends_with_status_1_and_the_others_are_checked_too(tmp_pa
 ])
 def test_an_exception_is_wrong_with_its_name_and_line(name, wrong, line, message, tmp_path):
     inside = fill(tmp_path, "micrograd", {name: wrong})
-    finished = run("exercises.py", cwd=inside)
+    finished = run_python("exercises.py", cwd=inside)
     text = (inside / "exercises.py").read_text().splitlines()
     line += text.index(wrong.splitlines()[0]) + 1
     assert finished.returncode == 1 and finished.stderr == ""

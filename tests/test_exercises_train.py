@@ -1,20 +1,16 @@
 """python gpt/exercises.py --train: a gpt learns from the answers of the exercises; the steps are cut here."""
 import itertools
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import gpt
+import solutions
+from forked import run_python
 from gpt import exercises
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
-
-import solutions
 
 
 @pytest.mark.parametrize("arguments, status, message", [
@@ -49,9 +45,7 @@ def test_the_command_trains_with_the_functions_of_a_copy(tmp_path):
     mine = tmp_path / "mine.py"
     exercises.write_copy(mine)
     mine.write_text(mine.read_text().replace("# The checks.", MINE + "# The checks.", 1))
-    command = [sys.executable, "mine.py", "--train", "7.6", "--steps", "2"]
-    finished = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""},
-                              capture_output=True, text=True, check=False, timeout=120)
+    finished = run_python("mine.py", "--train", "7.6", "--steps", "2", cwd=tmp_path)
     assert (finished.returncode, finished.stderr) == (0, "")
     verdict, *lines = finished.stdout.splitlines()
     assert verdict.startswith("7.6 is wrong: y at ") and verdict.endswith("nothing is left out")

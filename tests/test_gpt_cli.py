@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from forked import run_python
 from gpt import gpt
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,11 +39,6 @@ def one_thread_and_an_own_folder(tmp_path, monkeypatch):
 
 def command(*arguments):
     return [sys.executable, str(SCRIPT), *arguments]
-
-
-def run(*arguments, **kwargs):
-    return subprocess.run(command(*arguments), capture_output=True, text=True, env=ENVIRONMENT,
-                          timeout=300, check=False, **kwargs)
 
 
 def train(*arguments, out="out/gpt", steps=8):
@@ -76,7 +72,7 @@ def whole(tmp_path_factory):
     """A run by a process of its own, never interrupted: the folder in which it ran, and how it ended."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "text.txt").write_text(TEXT)
-    return folder, run(*LONG, "--prompt", "the", "--max-new-tokens", "30", cwd=folder)
+    return folder, run_python(SCRIPT, *LONG, "--prompt", "the", "--max-new-tokens", "30", cwd=folder)
 
 
 def test_a_run_prints_its_progress_and_leaves_model_log_and_picture(whole, monkeypatch):

@@ -2,14 +2,11 @@
 import functools
 import json
 import re
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 import ledger
 
 SIZES = {"max_steps": 4, "batch_size": 2, "block_size": 128, "n_layer": 1, "n_head": 2, "n_embd": 16}
@@ -143,10 +140,10 @@ def test_the_table_gives_a_cheaper_edit_more_steps_by_the_times_in_a_file(little
 
 def test_the_times_of_a_file_are_those_of_every_row(little, tmp_path, capsys):
     times = tmp_path / "times.json"
-    ledger.write_times(["gpt", "mixture"], times, only="no", steps=2)
-    rows = {f" {edit.name}" for edit in ledger.selected(["gpt", "mixture"], "no")}
+    ledger.write_times(["gpt", "mixture"], times, only="head", steps=2)
+    rows = {f" {edit.name}" for edit in ledger.selected(["gpt", "mixture"], "head")}
     found = json.loads(times.read_text(encoding="utf-8"))
-    assert set(found) == rows
+    assert set(found) == rows != set()
     assert all(a > 0 and b > 0 for a, b in found.values())
     assert len(capsys.readouterr().out.splitlines()) == len(rows)
 

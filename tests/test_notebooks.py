@@ -1,17 +1,15 @@
 """The notebooks of the lectures, as they are committed.
 
-Every notebook is run in a fresh Python process without Jupyter, in its own folder, with few training steps: a
+Every notebook is run in a process of its own without Jupyter, in its own folder, with few training steps: a
 line such as `steps = 1000` or `more_steps = 5_000` becomes `steps = 2`. Whoever changes a notebook stores its
 outputs with `python tests/execute_notebooks.py`.
 """
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import run_python
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(ROOT.glob("*/lecture_*.ipynb"))
@@ -24,8 +22,10 @@ KERNEL = r'''
 import ast, contextlib, io, json, sys, traceback
 
 sys.modules["IPython"] = None
+import matplotlib
 import matplotlib.pyplot as plt
 
+matplotlib.use("agg")
 displayed = []
 names = {"__name__": "__main__", "display": lambda *values: displayed.extend(values)}
 
@@ -74,9 +74,7 @@ def code_cells(path):
 def test_every_cell_runs_and_shows_something_where_its_stored_output_does(path):
     cells = code_cells(path)
     sources = [STEPS.sub(r"\g<1>2", cell["source"]) for cell in cells]
-    finished = subprocess.run(
-        [sys.executable, "-c", KERNEL], input=json.dumps(sources), capture_output=True, text=True,
-        check=False, timeout=900, cwd=path.parent, env=os.environ | {"MPLBACKEND": "agg"})
+    finished = run_python("-c", KERNEL, input=json.dumps(sources), cwd=path.parent)
     assert finished.returncode == 0, finished.stderr
     for number, (cell, result) in enumerate(zip(cells, json.loads(finished.stdout)), start=1):
         assert result["error"] is None, f"cell [{number}]\n{cell['source']}\n\n{result['error']}"
