@@ -5,7 +5,6 @@ already, but nothing of the project. It gets arguments, a folder, an environment
 other process does. How the programs start and end is tested with real processes too.
 """
 import atexit
-import contextlib
 import importlib
 import os
 import runpy
@@ -24,26 +23,39 @@ import torch._dynamo  # noqa: F401 (every optimizer imports it)
 PROJECT = ("micrograd", "makemore", "gpt", "mixture", "exercises", "solutions")
 
 
-def run_python(*arguments, cwd=".", input="", timeout=300):
-    """Like `subprocess.run([sys.executable, *arguments], capture_output=True, text=True, ...)`.
+class Child:
+    """A program in a process of its own. The first argument is a script, or "-c" and the second the code."""
 
-    The first argument is a script, or "-c" and the second the code.
-    """
-    arguments = [str(argument) for argument in arguments]
-    with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in range(3)]
-        files[0].write(input)
-        files[0].seek(0)
-        child = os.fork()
-        if child == 0:
+    def __init__(self, *arguments, cwd=".", input="", timeout=300):
+        self.arguments = [str(argument) for argument in arguments]
+        self.files = [tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(3)]  # stdin, stdout, stderr
+        self.files[0].write(input)
+        self.files[0].seek(0)
+        self.pid = os.fork()
+        if self.pid == 0:
             signal.alarm(timeout)  # it ends the child
-            for number, file in enumerate(files):
+            for number, file in enumerate(self.files):
                 os.dup2(file.fileno(), number)
-            os._exit(run(arguments, cwd))
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        for file in files:
+            os._exit(run(self.arguments, cwd))
+
+    def has_ended(self):
+        """Whether it has ended by itself; it can still be waited for."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def finish(self):
+        """Wait for its end; what `subprocess.run` returns."""
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        for file in self.files:
             file.seek(0)
-        return subprocess.CompletedProcess(arguments, status, files[1].read(), files[2].read())
+        _, stdout, stderr = [file.read() for file in self.files]
+        for file in self.files:
+            file.close()
+        return subprocess.CompletedProcess(self.arguments, status, stdout, stderr)
+
+
+def run_python(*arguments, **options):
+    """Like `subprocess.run([sys.executable, *arguments], capture_output=True, text=True, ...)`."""
+    return Child(*arguments, **options).finish()
 
 
 def run(arguments, cwd):
@@ -66,8 +78,8 @@ def run(arguments, cwd):
         traceback.print_exc()
         status = 1
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        stream.flush()
     return status or 0
 
 

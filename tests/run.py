@@ -1,59 +1,81 @@
 """All tests, in as many processes as there are cores: python tests/run.py
 
 They are the tests of `python -m pytest`, in half the time on two cores. A dot is a test that passed, F one that
-failed. Each group of files prints a line when it is done; the reports of those that failed come at the end.
+failed. Each file prints a line when it is done; the reports of those that failed come at the end.
 """
 import argparse
 import os
-import re
-import subprocess
 import sys
+import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-# Files that share a process. The slowest come first, so that no core waits at the end.
-GROUPS = [
-    ["makemore"],
-    ["gpt_cli", "gpt", "mixture", "ledger"],
-    ["notebooks", "exercises"],
-]
-RESULT = re.compile(r"^tests/\S+::.* (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) +\[ *\d+%\]$")
+sys.path.insert(0, str(FOLDER))
+
+import conftest  # noqa: F401 (before torch: it sets the number of threads)
+import forked  # noqa: F401 (imports torch; the processes below are forked from this one)
+import pytest
+
+SLOWEST = ["makemore", "notebooks", "gpt_cli", "exercises", "readme"]  # these begin, so that no core waits at the end
 
 
-def all_groups():
-    """The files of each group, and one more group for the files that GROUPS does not name."""
-    names = {path.stem.removeprefix("test_") for path in FOLDER.glob("test_*.py")}
-    named = [name for group in GROUPS for name in group]
-    return [*GROUPS, sorted(names.difference(named))]
+class Dots:
+    """Print the result of each test at once, where the process before `redirected` printed."""
+
+    def __init__(self, stdout):
+        self.stdout = stdout
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            os.write(self.stdout, b"F")
+        elif report.when == "call":
+            os.write(self.stdout, b"." if report.passed else b"s")
 
 
-def run(group):
-    """Run the tests of some files; print a dot for each, and a line at the end. Returns the report of a failure,
-    or "" if all of them passed."""
-    start = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-v", *(f"tests/test_{name}.py" for name in group)]
-    report = []
-    with subprocess.Popen(command, cwd=FOLDER.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          encoding="utf-8", errors="replace") as process:
-        for line in process.stdout:
-            result = RESULT.match(line)
-            if result is None:
-                report.append(line)
-            else:
-                print("." if result[1] == "PASSED" else result[1][0], end="", flush=True)
-    summary = report[-1].strip("= \n") if report else "nothing was printed"
-    print(f"\n{' '.join(group)}: {summary} ({time.monotonic() - start:.0f} s)", flush=True)
-    return "".join(report) if process.returncode else ""
+def files():
+    """The files with tests, the slowest first."""
+    names = [path.stem.removeprefix("test_") for path in sorted(FOLDER.glob("test_*.py"))]
+    return sorted(names, key=lambda name: SLOWEST.index(name) if name in SLOWEST else len(SLOWEST))
+
+
+def start(name, report):
+    """Run the tests of a file in a process of its own, which prints into the file `report`; returns its number."""
+    child = os.fork()
+    if child == 0:
+        dots = Dots(os.dup(1))
+        os.dup2(report.fileno(), 1)
+        os.dup2(report.fileno(), 2)
+        status = pytest.main([str(FOLDER / f"test_{name}.py"), "-q"], plugins=[dots])
+        sys.stdout.flush()
+        os._exit(status)
+    return child
+
+
+def main():
+    argparse.ArgumentParser(description=__doc__).parse_args()  # for --help; there are no other arguments
+    print("running all tests; this takes some minutes", flush=True)
+    os.chdir(FOLDER.parent)
+    waiting = files()
+    running = {}  # process: (name, report, when it started)
+    failed = []  # reports
+    while waiting or running:
+        while waiting and len(running) < os.cpu_count():
+            name = waiting.pop(0)
+            report = tempfile.TemporaryFile("w+")
+            running[start(name, report)] = (name, report, time.monotonic())
+        child, status = os.wait()
+        name, report, started = running.pop(child)
+        report.seek(0)
+        lines = report.read().splitlines() or ["nothing was printed"]
+        print(f"\n{name}: {lines[-1]} ({time.monotonic() - started:.0f} s)", flush=True)
+        if status:
+            failed.append("\n".join(lines))
+    for text in failed:
+        print(text)
+    print("some tests failed" if failed else "all tests passed")
+    return bool(failed)
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()  # for --help; there are no other arguments
-    print("running all tests; this takes some minutes", flush=True)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reports = [report for report in pool.map(run, all_groups()) if report]
-    for report in reports:
-        print(report)
-    print("some tests failed" if reports else "all tests passed")
-    sys.exit(bool(reports))
+    sys.exit(main())

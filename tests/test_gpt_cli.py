@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from forked import run_python
+from forked import Child, run_python
 from gpt import gpt
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -188,11 +188,12 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_ends_with_the_weights_of_one_that_w
 
 
 def test_a_run_that_was_killed_leaves_a_checkpoint_that_resumes(whole):
-    process = subprocess.Popen(command(*LONG), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
-    while not process.stdout.readline().startswith("step   100/"):
-        assert process.poll() is None
-    process.kill()
-    process.wait()
+    child = Child(SCRIPT, *LONG)
+    while not Path("out/gpt/log.csv").exists() or "\n100," not in Path("out/gpt/log.csv").read_text():
+        assert not child.has_ended()
+        time.sleep(0.002)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.finish().returncode == -signal.SIGKILL
     assert checkpoint()["progress"]["step"] < 120
     assert not gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"])
     assert same_weights(whole[0] / "out/gpt", "out/gpt")
@@ -705,21 +706,19 @@ def test_ctrl_c_stops_two_processes_together_with_one_checkpoint(two_processes):
 
 
 def test_when_one_of_two_processes_dies_the_other_ends():
-    code = (  # without torchrun, which would end the other; one program that becomes two imports torch once
-        "import os, socket, sys, torch._dynamo, gpt\n"
+    code = (  # without torchrun, which would end the other
+        "import os, socket, sys, gpt\n"
         "with socket.create_server(('127.0.0.1', 0)) as free:\n"
         "    os.environ |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free.getsockname()[1])}\n"
         "second = os.fork()\n"
         "os.environ |= {'WORLD_SIZE': '2', 'RANK': '0' if second else '1'}\n"
         "if second:\n"
-        "    print(second, flush=True)\n"
+        "    open('second', 'w').write(str(second))\n"
         "sys.exit(gpt.main())\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, *LONG_RUN_OF_TWO], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               env=ENVIRONMENT | {"PYTHONPATH": str(SCRIPT.parent)})
-    second = int(process.stdout.readline())
-    wait_for_checkpoint(process, Path())
-    os.kill(second, signal.SIGKILL)
-    process.communicate(timeout=300)
-    assert process.returncode == 1
+    child = Child("-c", code, *LONG_RUN_OF_TWO)
+    while not Path("out/gpt/model.pt").exists():
+        assert not child.has_ended()
+        time.sleep(0.1)
+    os.kill(int(Path("second").read_text()), signal.SIGKILL)
+    assert child.finish().returncode == 1

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import nn
 
-from forked import run_python
+from forked import Child, run_python
 from makemore import makemore as mm
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -881,14 +881,14 @@ def test_duplicates_are_dropped_before_the_split_and_said(capsys):
 # Stopping and going on
 
 
-def wait_for_rows(folder, number, process):
+def wait_for_rows(folder, number, child):
     """Until log.csv has so many rows."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             if len((Path(folder) / "log.csv").read_text().splitlines()) > number:
                 return
-        assert process.poll() is None, process.communicate()
+        assert not child.has_ended()
         time.sleep(0.002)
     raise AssertionError("no log appeared")
 
@@ -912,12 +912,12 @@ def long_run(name, steps=240):
 
 
 def test_a_killed_and_resumed_run_ends_like_one_that_was_never_interrupted(whole):
-    process = start(*long_run("transformer"), "-o", "killed")
+    child = Child(SCRIPT, *long_run("transformer"), "-o", "killed")
     try:
-        wait_for_rows("killed", 2, process)
+        wait_for_rows("killed", 2, child)
     finally:
-        process.kill()
-        process.communicate()
+        os.kill(child.pid, signal.SIGKILL)
+        assert child.finish().returncode == -signal.SIGKILL
     reached = saved("killed")["progress"]["step"]
     assert 0 < reached < 240
     assert saved("killed")["config"]["dropout"] > 0

@@ -6,13 +6,12 @@ file descriptor and without `reconfigure`, Ctrl-C is a signal that the kernel ge
 matplotlib draws with the backend that the notebook chose.
 """
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from forked import run_python
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,6 +56,7 @@ CELLS = {
     "setup": """
 import random, sys
 import matplotlib, matplotlib.pyplot as plt
+matplotlib.use("svg")
 import makemore, gpt
 words = sorted({"".join(random.Random(i).choices("abcde", k=1 + i % 7)) for i in range(60)})
 text = "the cat sat on the mat and the dog ran to the man\\n" * 40
@@ -94,10 +94,7 @@ makemore.main()
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory):
     """All cells, run one after the other in one kernel; {name: what the notebook shows below the cell}."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "svg"}
-    finished = subprocess.run(
-        [sys.executable, "-c", KERNEL], input=json.dumps(CELLS), capture_output=True, text=True, check=False,
-        timeout=100, cwd=tmp_path_factory.mktemp("notebook"), env=environment)
+    finished = run_python("-c", KERNEL, input=json.dumps(CELLS), cwd=tmp_path_factory.mktemp("notebook"))
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout)
 
