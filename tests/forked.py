@@ -5,6 +5,7 @@ already, but nothing of the project. It gets arguments, a folder, an environment
 other process does. How the programs start and end is tested with real processes too.
 """
 import atexit
+import gc
 import importlib
 import os
 import runpy
@@ -21,6 +22,7 @@ import matplotlib.figure  # noqa: F401
 import torch._dynamo  # noqa: F401 (every optimizer imports it)
 
 PROJECT = ("micrograd", "makemore", "gpt", "mixture", "exercises", "solutions")
+gc.freeze()  # the garbage collector need not look at what was imported again and again
 
 
 class Child:
