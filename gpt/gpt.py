@@ -484,7 +484,7 @@ def evaluate(model, tokens, characters=None, progress=None, predict=None):
     was_training = model.training
     model.eval()
     tokens = tokens.to(device_of(model))
-    positions = min(8192, 5_000_000 // model.config.vocab_size)  # at once: the logits stay small
+    positions = min(2048, 5_000_000 // model.config.vocab_size)  # at once: the logits stay small
     losses = []
     for some in starts.split(max(1, positions // T)):
         x, y = windows(tokens, some.to(tokens.device), T)
