@@ -610,12 +610,13 @@ def draw(logits, temperature, top_k, generator):
 
 @torch.no_grad()
 def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, temperature=0.7, top_k=None,
-             seed=None):
+             seed=None, progress=None):
     """A list of `num_samples` texts: the prompt and `max_new_tokens` more characters, sampled one by one.
 
     temperature: 0 takes the most likely character, below 1 is more careful, above 1 more daring. top_k:
     only the k most likely characters. seed: the same one gives the same texts, if as many are sampled. The
-    texts grow together, as rows of a batch. Raises UserError for characters that are not in the vocabulary.
+    texts grow together, as rows of a batch. `progress` shows a line when it takes long. Raises UserError for
+    characters that are not in the vocabulary.
     """
     options = check_sampling(vocab, {
         "prompt": prompt, "num_samples": num_samples, "max_new_tokens": max_new_tokens,
@@ -638,12 +639,16 @@ def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, tempera
         new = torch.tensor(start[-block_size:]).repeat(len(rows), 1)  # (rows, T), new to the cache
         cache = KVCache(block_size)
         drawn = []
-        for _ in range(options["max_new_tokens"]):
+        for number in range(options["max_new_tokens"]):
+            if progress:
+                progress.show(f"sampling: {number:,} of {options['max_new_tokens']:,} characters")
             logits = model(new.to(device), cache)[:, -1].cpu()  # (rows, V)
             new = draw(logits, options["temperature"], options["top_k"], generator)[:, None]
             drawn.append(new)
         for row in torch.cat(drawn, dim=1).tolist():
             texts.append(prompt + vocab.decode(row))
+    if progress:
+        progress.clear()
     model.train(was_training)
     return texts
 
@@ -1040,6 +1045,11 @@ def of_the_same_run(checkpoint, out, text, source, max_steps):
 # Between two steps
 
 
+def is_terminal():
+    """Whether somebody watches the output; a notebook may have an stdout that cannot say."""
+    return hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
+
+
 class Progress:
     """Shows what the program is doing when it has printed nothing else for a while.
 
@@ -1060,7 +1070,7 @@ class Progress:
     def show(self, text):
         """Show what is going on, unless something was printed a moment ago."""
         now = time.monotonic()
-        if hasattr(sys.stdout, "isatty") and sys.stdout.isatty():  # (a notebook may have its own stdout)
+        if is_terminal():
             if now - self.last > 0.2:
                 print(f"{text:79}", end="\r", flush=True)
                 self.last = now
@@ -1298,7 +1308,7 @@ class Run:
             print(f"WARNING: validation never got below its first value: the run {cause}. "
                   f"These are the weights that it started with. At the last step, {step}: validation "
                   f"{validation:.4f}, batches {training:.4f}; --sample-only --last samples from them.")
-        print_texts(generate(self.model, self.vocab, **self.sampling))
+        print_texts(generate(self.model, self.vocab, progress=self.progress, **self.sampling))
         print(f"in {self.out}: {', '.join(name for name in FILES if (self.folder / name).exists())}")
         results = {"validation": (loss, error), "seconds": self.seconds, "run": self}
         return Result(self.model, self.vocab, results)
@@ -1372,7 +1382,8 @@ def execute(args, program):
             options["seed"] = settings.pop("seed")
         check_same(settings, checkpoint["config"])
         model, vocab = program.load(args.work_dir, args.device, args.last)
-        print_texts(generate(model, vocab, **options))
+        progress = Progress() if is_terminal() else None  # in a file, only the texts are wanted
+        print_texts(generate(model, vocab, progress=progress, **options))
         return
     options["device"] = args.device
     text = None

@@ -926,6 +926,8 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     sizes = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
     origin = Path(source).name or "words"
     print(f"data: {origin}, {len(words):,} words ({sizes}), letters {vocab}", flush=True)
+    if len(words) > 1_000_000:
+        print("encoding them", flush=True)
     data = {name: Words(part, vocab, device) for name, part in parts.items()}
     with seeded(config.seed):
         model = MODELS[config.type](config).to(device)
@@ -963,7 +965,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     run.finish()
     results = {name: evaluate(model, part, enough(vocab), run.progress) for name, part in data.items()}
     run.print_result(results)
-    samples = generate(model, vocab, **sampling)
+    samples = generate(model, vocab, progress=run.progress, **sampling)
     print_words(samples, data)
     if isinstance(model, (NGram, Bigram)):
         draw_pairs(model, vocab, data["training"], run.folder / "pairs.png")
@@ -1066,13 +1068,14 @@ def draw(logits, temperature, top_k, generator):
 
 
 @torch.no_grad()
-def generate(model, vocab, prompt="", num_samples=20, temperature=1.0, top_k=None, seed=None, max_length=256):
+def generate(model, vocab, prompt="", num_samples=20, temperature=1.0, top_k=None, seed=None, max_length=256,
+             progress=None):
     """A list of `num_samples` words that begin with `prompt`, sampled letter by letter.
 
     temperature: 0 takes the most likely letter, below 1 is more careful, above 1 more daring. top_k: only
     the k most likely letters. seed: the same one gives the same words. All words grow together as rows of
-    a batch, until each has ended or has `max_length` letters after its prompt. Raises UserError for a prompt
-    with characters that are not in the vocabulary.
+    a batch, until each has ended or has `max_length` letters after its prompt. `progress` shows a line when
+    it takes long. Raises UserError for a prompt with characters that are not in the vocabulary.
     """
     options = check_sampling(vocab, {
         "prompt": prompt, "num_samples": num_samples, "temperature": temperature, "top_k": top_k,
@@ -1089,12 +1092,16 @@ def generate(model, vocab, prompt="", num_samples=20, temperature=1.0, top_k=Non
     was_training = model.training
     model.eval()
     while len(growing) and tokens.shape[1] < len(start) + options["max_length"]:
+        if progress:
+            progress.show(f"sampling: letter {tokens.shape[1]} of {len(growing):,} words")
         parts = tokens[growing, -model.context :].to(device_of(model)).split(1000)
         logits = torch.cat([model(part)[:, -1].float().cpu() for part in parts])  # (growing, V)
         drawn = torch.zeros(num_samples, dtype=torch.int64)
         drawn[growing] = draw(logits, options["temperature"], options["top_k"], generator)
         tokens = torch.cat([tokens, drawn[:, None]], dim=1)
         growing = drawn.nonzero()[:, 0]
+    if progress:
+        progress.clear()
     model.train(was_training)
     return [vocab.decode(row[1:]).split("\n")[0] for row in tokens.tolist()]
 
@@ -1691,6 +1698,11 @@ def read_checkpoint(out):
 # Between two steps
 
 
+def is_terminal():
+    """Whether somebody watches the output; a notebook may have an stdout that cannot say."""
+    return hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
+
+
 class Progress:
     """Shows what the program is doing when it has printed nothing else for a while.
 
@@ -1711,7 +1723,7 @@ class Progress:
     def show(self, text):
         """Show what is going on, unless something was printed a moment ago."""
         now = time.monotonic()
-        if hasattr(sys.stdout, "isatty") and sys.stdout.isatty():  # (a notebook may have its own stdout)
+        if is_terminal():
             if now - self.last > 0.2:
                 print(f"{text:79}", end="\r", flush=True)
                 self.last = now
@@ -1853,6 +1865,7 @@ class Run:
         if (number == 1 or number % 4 == 0) and self.step != self.config.end and validation < math.inf:
             longest = int(self.data["training"].lengths.max())
             few = {"num_samples": 5, "seed": self.step, "max_length": longest}
+            few["progress"] = self.progress
             print_words(generate(self.model, self.vocab, **self.sampling | few), self.data)
 
     def describe(self, losses):
@@ -2008,7 +2021,8 @@ def sample_only(args, settings, options):
         options["seed"] = settings.pop("seed")
     check_same({"type": args.type or config.type, **settings}, config)
     model, vocab = load(args.work_dir, args.device, args.last)
-    names = generate(model, vocab, max_length=config.max_length, **options)
+    progress = Progress() if is_terminal() else None  # in a file, only the words are wanted
+    names = generate(model, vocab, max_length=config.max_length, progress=progress, **options)
     words = []
     if args.input_file is not None:
         words = clean(read_words(args.input_file), config.max_length)
