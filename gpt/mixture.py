@@ -82,7 +82,7 @@ class Counts:
     DISCOUNT = 0.9
     ENOUGH = 4_000_000  # characters; the rest of a longer text is not counted
 
-    def __init__(self, V, groups, counts, size=0):
+    def __init__(self, V, groups, counts, size=0, progress=None):
         """`groups`: numbers of n + 1 characters, sorted, with the table as first digit; `counts`: how often
         each occurred; `size`: how many characters were counted."""
         self.V = V
@@ -92,6 +92,8 @@ class Counts:
         self.counts = counts
         self.levels = []  # by the length of the context
         for length in reversed(range(self.n + 1)):
+            if progress:
+                progress.show(f"counting: contexts of {length} characters")
             contexts = groups // V  # sorted, as the groups are
             start = np.flatnonzero(np.diff(contexts, prepend=-1))  # where another context begins
             kinds = np.diff(np.append(start, len(groups)))
@@ -127,9 +129,7 @@ class Counts:
                 progress.show(f"counting: table {k + 1} of {cls.PARTS + 1}")
             tables.append(np.unique(groups[parts != k] + k * V ** (n + 1), return_counts=True))
         groups, counts = map(np.concatenate, zip(*tables))
-        if progress:
-            progress.show("counting: shorter contexts")
-        return cls(V, groups, counts, len(tokens))
+        return cls(V, groups, counts, len(tokens), progress)
 
     @classmethod
     def part_of(cls, positions, size):

@@ -933,11 +933,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
         model = MODELS[config.type](config).to(device)
     optimizers = make_optimizers(model, config)
     run = Run(out, config, model, vocab, optimizers, data, sampling, source, digest(words), checkpoint)
-    parameters = sum(p.numel() for p in model.parameters())
-    settings = ", ".join(f"{name} {value}" for name, value in vars(config).items() if value is not None)
-    print(f"model: {parameters:,} parameters; a uniform guess has a loss of {math.log(len(vocab)):.4f}")
-    print(f"settings: {settings}")
-    print(f"device: {device}, threads: {run.threads}")
+    run.introduce()
     if diagnose:
         run.diagnosis = Diagnosis(model, data["training"])
 
@@ -972,6 +968,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     if isinstance(getattr(model, "embed", None), nn.Embedding):
         draw_letters(model, vocab, data["training"], run.folder / "letters.png")
     print(f"in {out}: {', '.join(name for name in FILES if (run.folder / name).exists())}")
+    parameters = sum(p.numel() for p in model.parameters())
     results |= {"parameters": parameters, "seconds": run.seconds, "run": run, "samples": samples}
     return Result(model, vocab, results)
 
@@ -1677,17 +1674,17 @@ def read_checkpoint(out):
     if not path.is_file():
         path = path / "model.pt"
     if not path.exists():
-        found = ", ".join(str(other.parent) for other in sorted(Path(out).glob("*/model.pt")))  # of --type all
-        todo = f"choose one of {found}" if found else "train a model first"
+        others = ", ".join(str(other.parent) for other in sorted(Path(out).glob("*/model.pt")))  # of --type all
+        todo = f"choose one of {others}" if others else "train a model first"
         raise UserError(f"{path} does not exist; {todo}")
     try:
         with zipfile.ZipFile(path):  # on any other file torch would print warnings
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        form = checkpoint["format"]
+        found = checkpoint["format"]
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         raise UserError(f"{path} is damaged, or not a checkpoint") from None
-    if form != FORMAT:
-        raise UserError(f"{path} has format {form}; this version reads {FORMAT}; choose another folder")
+    if found != FORMAT:
+        raise UserError(f"{path} has format {found}; this version reads {FORMAT}; choose another folder")
     try:
         content = {name: checkpoint[name] for name in CONTENT}
         return content | {"config": Config(**checkpoint["config"])}
@@ -1753,6 +1750,8 @@ class Run:
     ends the loop between two steps, once everything is saved.
     """
 
+    SAVED = "step", "seconds", "best_step", "best_loss", "best", "losses", "log"
+
     def __init__(self, out, config, model, vocab, optimizers, data, sampling, source, digest, checkpoint):
         self.out = out  # as given, for messages
         self.folder = Path(out).absolute()  # the working directory may change
@@ -1790,14 +1789,17 @@ class Run:
         self.model.load_state_dict(checkpoint["model"])
         for optimizer, state in zip(self.optimizers, checkpoint["optimizers"]):
             optimizer.load_state_dict(state)
-        progress = checkpoint["progress"]
-        self.step = progress["step"]
-        self.seconds = progress["seconds"]
-        self.best_step = progress["best_step"]
-        self.best_loss = progress["best_loss"]
-        self.best = progress["best"]
-        self.losses = progress["losses"]
-        self.log = progress["log"]
+        for name in self.SAVED:
+            setattr(self, name, checkpoint["progress"][name])
+
+    def introduce(self):
+        """Print what is trained, with which settings."""
+        parameters = sum(p.numel() for p in self.model.parameters())
+        uniform = math.log(len(self.vocab))
+        given = {name: value for name, value in vars(self.config).items() if value is not None}
+        print(f"model: {parameters:,} parameters; a uniform guess has a loss of {uniform:.4f}")
+        print("settings: " + ", ".join(f"{name} {value}" for name, value in given.items()))
+        print(f"device: {device_of(self.model)}, threads: {self.threads}")
 
     def __enter__(self):
         if self.log:
@@ -1881,24 +1883,24 @@ class Run:
             text += f", {minutes}:{seconds:02} left"
         return text
 
-    def save(self):
-        """Write model.pt, which holds all that `resume` and `load` need, in plain types, and log.csv.
+    def content(self):
+        """What a checkpoint holds: all that `resume` and `load` need, in plain types."""
+        return {
+            "format": FORMAT, "config": vars(self.config), "chars": self.vocab.chars,
+            "source": self.source, "digest": self.digest, "threads": self.threads,
+            "progress": {name: getattr(self, name) for name in self.SAVED},
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
 
-        Raises UserError if a weight is not finite.
-        """
+    def save(self):
+        """Write model.pt and log.csv. Raises UserError if a weight is not finite."""
         self.saved = time.monotonic()
-        weights = self.model.state_dict()
-        if not all(value.isfinite().all() for value in weights.values()):
+        if not all(value.isfinite().all() for value in self.model.state_dict().values()):
             raise UserError(f"training diverged before step {self.step}: a weight is not finite; start again "
                             "with a smaller --learning-rate (the last good checkpoint is kept)", status=1)
-        progress = {"step": self.step, "seconds": self.seconds, "best_step": self.best_step,
-                    "best_loss": self.best_loss, "best": self.best, "losses": self.losses, "log": self.log}
         content = io.BytesIO()
-        torch.save({
-            "format": FORMAT, "config": vars(self.config), "chars": self.vocab.chars, "source": self.source,
-            "digest": self.digest, "threads": self.threads, "progress": progress, "model": weights,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-        }, content)
+        torch.save(self.content(), content)
         write_file(self.folder / "model.pt", content.getvalue())
         rows = ["step,seconds,train_loss,val_loss\n"]
         for step, seconds, training, validation in self.log:
