@@ -311,6 +311,15 @@ def contexts(x, n):
 # seconds as 1,000 steps take without it (`python tests/benchmark.py makemore --ledger`; three seeds).
 
 
+def ranges(start, end):
+    """The numbers of several ranges, one range after the other: from 4 to 7 and from 9 to 11, they are 4, 5, 6
+    and 9, 10. Returns for each the index of its range (0, 0, 0, 1, 1), and the number itself."""
+    lengths = end - start
+    index = torch.repeat_interleave(lengths)
+    before = lengths.cumsum(0) - lengths  # how many numbers the ranges before it have
+    return index, torch.arange(len(index), device=start.device) - before[index] + start[index]
+
+
 class NGram(nn.Module):
     """Counts of letter groups with add-alpha smoothing: every count is raised by alpha.
 
@@ -347,16 +356,12 @@ class NGram(nn.Module):
 
     def forward(self, x):
         first = self.first_number(x).flatten()  # (N,), N = B T
-        # The groups of a context are neighbours among the sorted numbers. Walk through them, in all rows at once.
-        place = torch.searchsorted(self.groups, first)
+        # The groups of a context are neighbours among the sorted numbers.
+        start = torch.searchsorted(self.groups, first)
         end = torch.searchsorted(self.groups, first + self.vocab_size)
+        row, group = ranges(start, end)
         counts = self.alpha.repeat(len(first), self.vocab_size)  # (N, V)
-        rows = (place < end).nonzero()[:, 0]
-        while len(rows):
-            group = place[rows]
-            counts[rows, self.groups[group] - first[rows]] += self.counts[group]
-            place += 1
-            rows = rows[place[rows] < end[rows]]
+        counts[row, self.groups[group] - first[row]] += self.counts[group]
         counts = counts.view(*x.shape, -1)  # (B, T, V)
         return (counts / counts.sum(2, keepdim=True)).log()
 
