@@ -149,16 +149,62 @@ def test_every_exercise_has_its_folded_answer_with_a_command(folder):
     assert numbers == list(MODULES[folder].EXERCISES)
 
 
-TRAIN = """    if sys.argv[1:2] == ["--train"]:
-        sys.exit(train(sys.argv[2:]))
-"""
+TRAIN = (  # only lecture 7 has it
+    """    parser.add_argument("--train", nargs="*", metavar="NUMBER",
+                        help=f"train a gpt with your answer to one of {', '.join(_STEPS)}; it comes first")
+""",
+    """    if args.train is not None:  # if it had come first, main would not have been called
+        number = (args.numbers or args.train or ["7.5"])[0]
+        parser.error(f"--train comes first: --train {number}")
+""",
+    """    if sys.argv[1:2] == ["--train"]:
+        sys.exit(train_command(sys.argv[2:]))
+""",
+)
 
 
 def test_the_three_files_run_their_exercises_alike():
     parts = [Path(ROOT, folder, "exercises.py").read_text().split("# Running them\n")[1]
              for folder in FOLDERS]
-    parts = [part.replace(TRAIN, "") for part in parts]  # only lecture 7 has --train
+    for text in TRAIN:
+        assert text in parts[2]
+        parts[2] = parts[2].replace(text, "")
     assert parts[0] == parts[1] == parts[2]
+
+
+def functions_of(path):
+    """The names of the functions, classes and variables below the exercises."""
+    _, checks = path.read_text(encoding="utf-8").split("# The checks.")
+    names = set()
+    for node in ast.parse("# The checks." + checks).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names.update(target.id for target in node.targets)
+    return names
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_name_of_the_checks_is_one_that_a_helper_of_a_student_would_have(folder):
+    names = functions_of(ROOT / folder / "exercises.py")
+    taken = {name for name in names if not name.startswith(("_", "check_", "train_"))}
+    assert taken == {"EXERCISES", "Wrong", "verdict", "write_copy", "main"}
+
+
+def test_helpers_called_as_the_checks_might_call_theirs_are_not_replaced(tmp_path):
+    helpers = """def groups(words):
+    return [group for word in words for group in zip(".." + word, "." + word, word + ".")]
+
+
+def names(words):
+    return groups(words)
+
+
+""" + SOLUTIONS["trigrams"].replace("    for word in words:\n", "    for group in names(words):\n").replace(
+        '        for group in zip(".." + word, "." + word, word + "."):\n    ', "")
+    inside = fill(tmp_path, "makemore", {"trigrams": helpers})
+    finished = run_python("exercises.py", "2.2", cwd=inside)
+    assert finished.stdout.endswith("2.2   trigrams                right\n"), finished.stdout
 
 
 # A copy, and the output for teachers ------------------------------------------------------------------------
@@ -689,5 +735,5 @@ def test_another_way_to_write_it_is_right(number, solution, other):
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_two_numbers_that_differ_do_so_in_print(folder):
-    assert MODULES[folder].digits(0.25, 19.5) == ("0.25", "19.5")
-    assert MODULES[folder].digits(0.25, 0.25 + 1e-12) == ("0.25", "0.250000000001")
+    assert MODULES[folder]._digits(0.25, 19.5) == ("0.25", "19.5")
+    assert MODULES[folder]._digits(0.25, 0.25 + 1e-12) == ("0.25", "0.250000000001")
