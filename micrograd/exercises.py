@@ -176,9 +176,10 @@ def _true_gradient(a, b, c):
 
 
 def check_gradient(solve):
-    for a, b, c in [(2.0, 3.0, 4.0), (0.5, 1.25, -2.0)]:
+    for a, b, c in [(0.5, 1.25, -2.0), (2.0, 3.0, 4.0)]:  # at the first, all mistakes differ
         mistakes_a = [
             (-3 * a**2, "-a^0.5 has a derivative too"),
+            (-3 * a**2 - a**-0.5, "the exponent becomes a factor: (a^0.5)' = 0.5 a^-0.5"),
             (-3 * a**2 + 0.5 * a**-0.5, "-a^0.5 has the derivative -0.5 a^-0.5: mind the sign"),
             (-3 * a**2 - 0.5 * a**0.5, "the exponent goes down by one: a^0.5 has the derivative 0.5 a^-0.5"),
             (3 * a**2 - 0.5 * a**-0.5, "-a^3 has the derivative -3 a^2: mind the sign"),
@@ -227,6 +228,7 @@ def check_forward_difference(solve):
     not_put_back = "the input before it is still moved; put it back"
     mistakes_x = [
         (expected[0] * h, "divide by h"),
+        (-expected[0], "subtract the value at the point from the other, not the other way round"),
         (_polynomial(x + h, y, z) / h, "subtract the value at the point itself"),
         (3 * x**2 - 3 * x * h + h**2 + 2 * y, "this is the slope to x - h; step forward"),
         (3 * x**2 + h**2 + 2 * y, "this is the symmetric difference, exercise 1.3"),
@@ -336,7 +338,10 @@ def check_softmax(solve):
     loss.backward()
     not_passed_on = "every Number passes its grad on to those it was computed from, beginning with the loss"
     for i in range(3):
-        _compare(f"logits[{i}].grad", logits[i].grad, softmax[i], mistakes=[(0.0, not_passed_on)])
+        _compare(f"logits[{i}].grad", logits[i].grad, softmax[i], mistakes=[
+            (0.0, not_passed_on),
+            (math.exp(data[i]), "the chain rule: multiply each derivative by the grad of the result"),
+        ])
     p = softmax[3]
     twice = ("counts[3] is used twice: its grad is the sum of two parts (+=), and it may pass that on only "
              "when both have arrived (topological order)")
