@@ -343,7 +343,12 @@ def _forbidden(owner, name, shortcut):
         setattr(owner, name, original)
 
 
-_FUSED = "F.scaled_dot_product_attention does the work here; write it out"
+@contextlib.contextmanager
+def _without_attention():
+    fused = "F.scaled_dot_product_attention does the work here; write it out"
+    weights = "gpt.attention_weights does the work here; write it out"
+    with _forbidden(F, "scaled_dot_product_attention", fused), _forbidden(gpt, "attention_weights", weights):
+        yield
 
 
 def _past_of(T):
@@ -411,6 +416,7 @@ def check_averaging_matrix(solve):
 def _weight_mistakes(scores):
     """Wrong weights that common mistakes make of scores (..., T, T), each with its hint."""
     past = _past_of(scores.shape[-1])
+    one_more = torch.ones_like(past).tril(1)
     hidden = scores.masked_fill(~past, -math.inf)
     rows = "every position shares out a weight of 1: the softmax is over the row, softmax(-1)"
     return [
@@ -419,6 +425,9 @@ def _weight_mistakes(scores):
         (hidden, "the softmax is missing"),
         (scores.softmax(-1), "a position must not look at those after it"),
         (scores.masked_fill(~past, 0).softmax(-1), "exp(0) is 1: mask with -inf, not with 0"),
+        (scores.masked_fill(~past, math.inf).softmax(-1), "exp(inf) is inf: mask with -inf, not with inf"),
+        (scores.masked_fill(~one_more, -math.inf).softmax(-1),
+         "each position sees the next one too: tril(), not tril(1)"),
         (scores.softmax(-1) * past, "mask before the softmax, so that the weights sum to 1"),
         (hidden.softmax(-2), rows),
         (hidden.softmax(0), "this softmax is over the texts of the batch; it should be over the row"),
@@ -438,12 +447,14 @@ def check_softmax_weights(solve):
     expected = scores.exp() * past
     expected = expected / expected.sum(1, keepdim=True)
     _compare("the weights of random scores", _ask(solve, scores), expected, mistakes=_weight_mistakes(scores))
-    _compare("the weights of scores 0", _ask(solve, scores * 0), past / past.sum(1, keepdim=True))
+    by_value = "a score of the past may be 0 too: mask by position, not by value"
+    _compare("the weights of scores 0", _ask(solve, scores * 0), past / past.sum(1, keepdim=True), mistakes=[
+        (torch.full((5, 5), math.nan), by_value)])
 
 
 def check_average_by_scores(solve):
     x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(8))
-    with _forbidden(F, "scaled_dot_product_attention", _FUSED):
+    with _without_attention():
         got = _ask(solve, x)
     scores = x @ x.mT
     expected = F.scaled_dot_product_attention(x, x, x, is_causal=True, scale=1.0)
@@ -460,6 +471,7 @@ def _attention_mistakes(q, k, v):
     T, D = q.shape[-2:]
     products = q @ k.mT
     future = ~_past_of(T)
+    weights = (products / D**0.5).masked_fill(future, -math.inf).softmax(-1)
 
     def attend(scores):
         return scores.masked_fill(future, -math.inf).softmax(-1) @ v
@@ -472,13 +484,15 @@ def _attention_mistakes(q, k, v):
         (attend(products / T**0.5), "divide by sqrt(D), not by sqrt(T)"),
         (attend(products) / D**0.5, "divide by sqrt(D) before the softmax, not after it"),
         (attend(products.mT / D**0.5), "row t has the scores of query t: q @ k.mT, not k @ q.mT"),
+        (attend(q @ v.mT / D**0.5), "the scores come from queries and keys; the values are averaged"),
+        (weights @ k, "the weights are for the values, not for the keys"),
     ]
 
 
 def check_attention_by_loop(solve):
     q, k, v = torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(1))
     expected = F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
-    with _forbidden(F, "scaled_dot_product_attention", _FUSED):
+    with _without_attention():
         got = _ask(solve, q, k, v)
     _compare("the result", got, expected, mistakes=_attention_mistakes(q, k, v))
 
@@ -486,9 +500,12 @@ def check_attention_by_loop(solve):
 def check_attention(solve):
     q, k, v = torch.randn(3, 2, 6, 4, generator=torch.Generator().manual_seed(2))
     expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    with _forbidden(F, "scaled_dot_product_attention", _FUSED):
+    weights = gpt.attention_weights(q, k)
+    with _without_attention():
         got = _ask(solve, q, k, v)
-    _compare("the result", got, expected, mistakes=_attention_mistakes(q, k, v))
+    _compare("the result", got, expected, mistakes=[
+        (weights, "these are the weights; multiply them by v"),
+        *_attention_mistakes(q, k, v)])
 
 
 def check_heads(solve):
@@ -507,7 +524,13 @@ def check_heads(solve):
     head_by_head = (x @ W).view(B, T, n_head, 3, D).permute(3, 0, 2, 1, 4)  # the wrong order of columns
     mixed = F.scaled_dot_product_attention(*head_by_head, is_causal=True)
     view_first = "view(B, T, n_head, D) first, then transpose(1, 2)"
+    turned = [t.view(B, T, n_head, D) for t in (q, k, v)]
+    along_heads = F.scaled_dot_product_attention(*turned, is_causal=True)
     split = [t.view(B, T, n_head, D).transpose(1, 2) for t in (q, k, v)]
+    by_root_of_C = F.scaled_dot_product_attention(*split, is_causal=True, scale=C**-0.5)
+    other_orders = [F.scaled_dot_product_attention(*order, is_causal=True)
+                    for order in itertools.permutations(split)]
+    order = "x @ W has the queries first, then the keys, then the values"
     _compare("the result", _ask(solve, x, W, n_head), torch.cat(results, dim=2), mistakes=[
         (single, "this is one head of C channels"),
         (cut.transpose(1, 2).reshape(B, T, C), view_first),
@@ -516,6 +539,9 @@ def check_heads(solve):
         (stacked, "lay the heads side by side: (B, T, C)"),
         (mixed.transpose(1, 2).reshape(B, T, C),
          "the columns are C queries, C keys and C values, and within these the heads"),
+        (along_heads.reshape(B, T, C), "attention is over T, not over the heads: transpose(1, 2) before it"),
+        (by_root_of_C.transpose(1, 2).reshape(B, T, C), "divide by the root of D = C // n_head, not of C"),
+        *((wrong.transpose(1, 2).reshape(B, T, C), order) for wrong in other_orders),
         *((wrong.transpose(1, 2).reshape(B, T, C), hint) for wrong, hint in _attention_mistakes(*split))])
 
 
@@ -538,9 +564,11 @@ def check_rotate(solve):
     distance = (_ask(solve, units, torch.ones(8)) - units).norm(dim=1)  # each end moves by 2 sin(angle / 2)
     speeds = 2 * (distance / 2).clamp(max=1).asin()  # radians per position
     i = torch.arange(4)
+    faster = (10000.0 ** (2 * i / 8) / 2).sin().abs().asin() * 2  # as `speeds` would be
     _compare("the speeds of the channels, sorted", speeds.sort(descending=True).values,
              (10000.0 ** (-2 * i / 8)).repeat_interleave(2), 1e-4, mistakes=[
         (torch.ones(8), "every pair has a speed of its own"),
+        (faster.sort(descending=True).values.repeat_interleave(2), "the exponent is -2i / D, not 2i / D"),
         (10000.0 ** (-i / 8).repeat_interleave(2), "the exponent is -2i / D, not -i / D"),
         (10000.0 ** (-i / 4).repeat_interleave(2) / (2 * math.pi), "use radians, not full turns")])
 
@@ -555,6 +583,8 @@ def check_sum_lines(solve):
         hint = ""
         if isinstance(got, str) and got in mistakes:
             hint = f"; {mistakes[got]}"
+        if got is None:
+            hint = " (is there a return?)"
         raise Wrong(f"expected the lines {expected!r}, got {got!r}{hint}")
 
 
@@ -605,7 +635,11 @@ def check_answers_only(solve):
         (rows["by y"], "look for the newline and '=' in x: y is one character ahead"),
         (torch.where(shifted["early"], y, -1), early),
         (rows["cut"], "leave out what stands before the first newline: its question is cut off"),
-        (torch.where(rows["right"] < 0, y, -1), "the other way round")])
+        (torch.where(rows["right"] < 0, y, -1), "the other way round"),
+        (torch.where(kept, y, 0), "-1, not 0, which is a character's token"),
+        (torch.where(kept, y, -100), "-1, not -100")])
+    if got.dtype != y.dtype:
+        raise Wrong(f"y: expected whole numbers, {y.dtype} as in the given y, got {got.dtype}")
 
 
 def _read_log(folder):
@@ -701,8 +735,34 @@ def check_calculator(solve):
             if not _same_answer(got, expected):
                 raise Wrong(f"read of what write returns for {question}, {text!r}: expected {expected}, "
                             f"got {_short(got)}{_reading_hint(got, expected)}")
+        if not _takes_the_answer_from(calculator, operation):
+            raise Wrong(f"read for 97{operation}12: another answer in the text makes no difference; take it "
+                        "from there, do not calculate")
     mean = statistics.fmean(lengths)
     return f"{mean:.1f} characters on average, {max(lengths)} at most; --train 7.8 trains a gpt on them"
+
+
+def _takes_the_answer_from(calculator, operation):
+    """Change one digit of a text. Does this change the same digit of the answer that is read?"""
+    text = calculator.write(97, operation, 12)
+    answer = _digits_in(_answer_to(97, operation, 12))
+    for i, digit in enumerate(text):
+        if digit in answer:
+            other = str((int(digit) + 1) % 10)
+            expected = list(answer)
+            expected[expected.index(digit)] = other
+            try:
+                got = calculator.read(operation, text[:i] + other + text[i + 1 :])
+            except Exception:  # noqa: BLE001 (a text that makes no sense)
+                continue
+            if _digits_in(got) == sorted(expected):
+                return True
+    return False
+
+
+def _digits_in(answer):
+    """The digits of a number or of a pair of numbers, sorted: the order says nothing here."""
+    return sorted(filter(str.isdecimal, str(answer)))
 
 
 def _reading_hint(got, expected):
@@ -724,6 +784,8 @@ def _reading_hint(got, expected):
 def _edited_source(answer):
     """The text of gpt.py with the student's idea: his copy of the file, or his changes applied to it."""
     if isinstance(answer, (str, Path)):
+        if "\n" in str(answer):
+            raise Wrong("expected a path or a dict, got a text of several lines; save it and return its path")
         path = Path(answer)
         if not path.is_file():
             raise Wrong(f"{path}: there is no such file; give the path from where you are, or the whole path")

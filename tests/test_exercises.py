@@ -260,6 +260,24 @@ def test_a_wrong_command_is_refused_in_one_sentence(arguments, message, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number, answer, line", [
+    ("1.4", SOLUTIONS["Number"].replace("return Number(math.log", "raise NotImplementedError  #"),
+     "1.4   Number                  to do: log is still blank"),
+    ("1.4", "class Number:\n    def __init__(self, data):\n        raise NotImplementedError",
+     "1.4   Number                  to do"),
+    ("7.8", "class Calculator:\n    def write(self, a, operation, b):\n        return ''\n\n"
+            "    def read(self, operation, text):\n        raise NotImplementedError",
+     "7.8   Calculator              to do: read is still blank"),
+    ("5.4", "def train_step(p, x, y, learning_rate):\n    return cross_entropy_gradient(x, y)",
+     "5.4   train_step              to do: cross_entropy_gradient is still blank"),
+])
+def test_what_is_blank_is_named_if_something_was_written(number, answer, line, tmp_path):
+    inside = fill(tmp_path, FOLDER_OF[number], {name_of(number): answer})
+    finished = run_python("exercises.py", number, cwd=inside)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.splitlines()[-1] == line
+
+
 def test_json_prints_an_object_per_exercise_and_nothing_else(tmp_path):
     noisy = "def gradient(a, b, c):\n    print('hello')\n    return [1.0, 2.0, 3.0]\n"
     inside = fill(tmp_path, "micrograd", {"gradient": noisy, "Number": SOLUTIONS["Number"]})
@@ -281,6 +299,30 @@ def test_a_single_exercise_shows_its_whole_task():
     assert finished.stdout.startswith("1.2 The gradient without any rules (lecture 1")
     assert "\n\nIn: a function of several floats" in finished.stdout
     assert finished.stdout.endswith("\n\n1.2   forward_difference      to do\n")
+
+
+def test_the_beginning_of_several_numbers_means_all_of_them():
+    finished = run_python("gpt/exercises.py", "7.0", "7.9", "--json", cwd=ROOT)
+    numbers = [json.loads(line)["exercise"] for line in finished.stdout.splitlines()]
+    assert numbers == ["7.0a", "7.0b", "7.0c", "7.0d", "7.9"]
+
+
+def test_help_of_lecture_7_lists_train_and_says_where_it_belongs():
+    finished = run_python("gpt/exercises.py", "--help", cwd=ROOT)
+    assert "--train [NUMBER ...]" in finished.stdout
+    for arguments in (["7.6", "--train"], ["--json", "--train", "7.6"]):
+        finished = run_python("gpt/exercises.py", *arguments, cwd=ROOT)
+        assert (finished.returncode, finished.stdout) == (2, "")
+        assert finished.stderr == "exercises: --train comes first: --train 7.6\n"
+
+
+@pytest.mark.parametrize("arguments", [["7.5"], ["7.5", "--json"], ["--train", "7.5"]])
+def test_ctrl_c_ends_with_one_line_and_status_130(arguments, tmp_path):
+    interrupt = "def sum_lines(pairs):\n    import signal\n    signal.raise_signal(signal.SIGINT)"
+    inside = fill(tmp_path, "gpt", {"sum_lines": interrupt})
+    finished = run_python("exercises.py", *arguments, cwd=inside)
+    assert finished.returncode == 130
+    assert re.fullmatch(r"exercises: interrupted( in 7.5)?\n", finished.stderr), finished.stderr
 
 
 def test_a_task_whose_docstring_is_gone_says_so(tmp_path):
@@ -316,6 +358,8 @@ def test_a_wrong_answer_ends_with_status_1_and_the_others_are_checked_too(tmp_pa
      "line {}: NameError: name 'date' is not defined"),
     ("gradient", "def gradient(a, b, c):\n    raise NotImplementedError('no sin')\n", 1,
      "NotImplementedError"),
+    ("gradient", "def gradient(a, b, c):\n    raise ValueError('Error:\\n\\n  a is 0' + 500 * ' x')\n", 1,
+     "ValueError: Error: a is 0 x x"),
     ("gradient", "def gradient(a, b, c):\n    sys.exit('bye')\n", 1, "SystemExit"),
 ])
 def test_an_exception_is_wrong_with_its_name_and_line(name, wrong, line, message, tmp_path):
@@ -442,7 +486,7 @@ MISTAKES = {
             ("return distribution", "return lambda: 1", "your code does not fit the check: TypeError")],
     "3.1": [("torch.tanh(vectors.flatten(1) @ W1 + b1)", "(vectors.flatten(1) @ W1 + b1)",
              "the tanh is missing"),
-            ("vectors.flatten(1)", "vectors.view(-1, 6)", "shape '[-1, 6]' is invalid"),
+            ("vectors.flatten(1)", "vectors.view(-1, 6)", "shapes cannot be multiplied (8x6 and 12x5)"),
             ("+ b1) @ W2 + b2", ") @ W2", "b1 and b2 are missing"),
             ("vectors.flatten(1)", "vectors.mT.flatten(1)", "concatenate the vectors"),
             ("@ W2 + b2", "@ W2[:, :5] + b2[:5]", "expected the shape (4, 7), got (4, 5)"),
@@ -571,6 +615,9 @@ MISTAKES = {
              ("scores.masked_fill(past == 0, -math.inf).softmax(-1)", "scores.softmax(-1) * past",
               "mask before the softmax"),
              ("scores.masked_fill", "(0 * scores).masked_fill", "the scores are not used"),
+             ("tril()", "tril(1)", "each position sees the next one too"),
+             ("-math.inf", "math.inf", "got nan; exp(inf) is inf: mask with -inf, not with inf"),
+             ("past == 0", "scores * past == 0", "got nan; a score of the past may be 0 too"),
              ("tril()", "tril(-1)", "got nan; a position may look at itself")],
     "7.0d": [(".softmax(-1) @ x", ".softmax(-1)", "got (2, 5, 5); these are the weights"),
              ("x @ x.mT", "x @ x.mT / 3**0.5", "no sqrt yet: it belongs to 7.1"),
@@ -581,13 +628,16 @@ MISTAKES = {
              ("x @ x.mT  #", "0 * x @ x.mT  #", "the scores are not used")],
     "7.1": [(" / q.shape[1] ** 0.5", "", "divide the scores by sqrt(D)"),
             ("range(t + 1)", "range(len(q))", "must not look at those after it"),
-            ("q[t] @ k[s]", "k[t] @ q[s]", "row t has the scores of query t")],
+            ("q[t] @ k[s]", "k[t] @ q[s]", "row t has the scores of query t"),
+            ("q[t] @ k[s]", "q[t] @ v[s]", "the scores come from queries and keys"),
+            ("scores.softmax(0), v)", "scores.softmax(0), k)", "are for the values, not for the keys")],
     "7.2": [("(future, -math.inf)", "(future, 0)", "mask with -inf"),
             ("softmax(-1)", "softmax(-2)", "the softmax is over the row"),
             ("** 0.5", "** 1", "by sqrt(D), not by D"),
             ("triu(1)", "tril(-1)", "upside down"),
             ("triu(1)", "tril()", "the mask hides the past: -inf belongs where tril is 0"),
             ("softmax(-1)", "softmax(0)", "this softmax is over the texts of the batch"),
+            (" @ v", "", "these are the weights; multiply them by v"),
             ("q.shape[-1] ** 0.5", "q.shape[-2] ** 0.5", "by sqrt(D), not by sqrt(T)"),
             ("/ q.shape", "* q.shape", "do not multiply"),
             ("q @ k.mT / q.shape[-1] ** 0.5", "q @ k.mT", "divide the scores by sqrt(D)"),
@@ -595,11 +645,15 @@ MISTAKES = {
     "7.3": [("view(B, T, n_head, C // n_head).transpose(1, 2)", "reshape(B, n_head, T, C // n_head)",
              "view(B, T, n_head, D) first"),
             ("y.transpose(1, 2).reshape", "y.reshape", "transpose(1, 2) before you lay"),
+            ("q, k, v =", "k, q, v =", "the queries first, then the keys, then the values"),
+            ("q, k, v =", "v, k, q =", "the queries first, then the keys, then the values"),
+            ("is_causal=True", "is_causal=True, scale=C**-0.5", "the root of D = C // n_head, not of C"),
             ("return y.transpose(1, 2).reshape(B, T, C)", "return y", "side by side"),
             ("is_causal=True", "is_causal=False", "must not look at those after it")],
     "7.4": [("a * angles.cos() - b", "a * angles.cos() + b", "a rotation makes a cos - b sin of a"),
             ("* speed.to(x)", "* torch.ones_like(speed).to(x)", "a speed of its own"),
             ("-2 * torch", "-1 * torch", "-2i / D, not -i / D"),
+            ("-2 * torch", "2 * torch", "-2i / D, not 2i / D"),
             ("positions[:, None]", "positions[:, None] ** 2", "every vector rotates by its own position"),
             ("a, b = x[:, ::2], x[:, 1::2]", "a, b = x[:, ::2] * 1, x[:, 1::2] * 1\n    x.zero_()",
              "changed its argument x; work on a copy"),
@@ -607,10 +661,13 @@ MISTAKES = {
     "7.5": [("[::-1]", "", "written backwards"),
             ('"".join(f"{a}+{b}={str(a + b)[::-1]}\\n"', '"\\n".join(f"{a}+{b}={str(a + b)[::-1]}"',
              "after the last line too"),
+            ("return ", "", "got None (is there a return?)"),
             ("{str(a + b)[::-1]}", "{int(str(a + b)[::-1])}", "loses its zeros")],
     "7.6": [("(last_newline >= 0) & ", "", "its question is cut off"),
             ("torch.where(x == equals", "torch.where(y == equals", "'=' belongs to the question"),
             ("y, -1)", "-1, y)", "the other way round"),
+            ("y, -1)", "y, 0)", "-1, not 0, which is a character's token"),
+            ("y, -1)", "y.float(), -1)", "torch.int64 as in the given y, got torch.float32"),
             ("torch.where((last", "torch.where((y != newline) & (last", "the newline after an answer"),
             ("torch.where(x == ", "torch.where(y == ", "look for the newline and '=' in x"),
             ("torch.where(x == equals", "torch.where(y == equals", r"in brackets in '48=58\n9+8[=]71\n37"),
@@ -641,6 +698,7 @@ MISTAKES = {
             ("15 * torch.tanh(self.head(norm(x)).float() / 15)", "self.head(norm(x)).float()", "as it was"),
             ("return {", 'return "my_gpt.py" or {', "my_gpt.py: there is no such file"),
             ("return {", "return None and {", "expected a path or a dict, got None"),
+            ("return {", "return 'import torch\\n' * 999 or {", "got a text of several lines; save it"),
             ("/ 15)", "/ 15", "of the edited gpt.py: "),
             ("torch.tanh", "tanh", "of the edited gpt.py: NameError: name 'tanh' is not defined"),
             ("15 * torch.tanh", "math.nan * torch.tanh", "the model's logits are not numbers"),
@@ -734,6 +792,16 @@ def test_a_shortcut_is_called_one_and_the_library_works_again_after_it(number):
     assert result == "right", message
 
 
+@pytest.mark.parametrize("number", ["7.1", "7.2"])
+def test_the_attention_weights_of_gpt_are_a_shortcut(number):
+    exercises = MODULES["gpt"]
+    answer = dict(vars(exercises))
+    code = "def attention(q, k, v):\n    return gpt.attention_weights(q, k) @ v"
+    exec(code, answer)  # noqa: S102 (the text is ours)
+    assert exercises.verdict(answer["attention"], exercises.EXERCISES[number][1]) == (
+        "wrong", "a shortcut: gpt.attention_weights does the work here; write it out")
+
+
 def test_a_number_with_a_value_inside_is_a_shortcut():
     number = SOLUTIONS["Number"].replace("self.grad = 0.0", "self.grad = 0.0; self.v = micrograd.Value(data)")
     exercises = MODULES["micrograd"]
@@ -741,6 +809,50 @@ def test_a_number_with_a_value_inside_is_a_shortcut():
     exec(number, answer)  # noqa: S102 (the text is ours)
     assert exercises.verdict(answer["Number"], exercises.check_number) == (
         "wrong", "a shortcut: there is a micrograd.Value inside; do without it")
+
+
+@pytest.mark.parametrize("write, read", [
+    ("f'{a},{b}'", "calculate(*map(int, text.split(',')))"),
+    ("f'{a},{b}={calculate(a, b)}'", "calculate(*map(int, text.partition('=')[0].split(',')))"),
+    ("setattr(self, 'answer', calculate(a, b)) or ''", "self.answer"),
+])
+def test_an_answer_that_is_not_taken_from_the_text_is_wrong(write, read):
+    calculator = f"""class Calculator:
+    def write(self, a, operation, b):
+        calculate = self.calculations[operation]
+        return {write}
+
+    def read(self, operation, text):
+        calculate = self.calculations[operation]
+        return {read}
+
+    calculations = {{"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": divmod}}"""
+    exercises = MODULES["gpt"]
+    answer = dict(vars(exercises))
+    exec(calculator, answer)  # noqa: S102 (the text is ours)
+    assert exercises.verdict(answer["Calculator"], exercises.check_calculator) == (
+        "wrong", "read for 97+12: another answer in the text makes no difference; take it from there, "
+        "do not calculate")
+
+
+@pytest.mark.parametrize("write, read", [
+    ("str(answer)[::-1]", "ast.literal_eval(text[::-1])"),
+    ("f'{answer}<{a}{operation}{b}'", "ast.literal_eval(text.split('<')[0])"),
+    ("f'= {answer}.'", "ast.literal_eval(text[2:-1])"),
+])
+def test_an_answer_may_be_anywhere_in_the_text_and_backwards(write, read):
+    calculator = f"""class Calculator:
+    def write(self, a, operation, b):
+        answer = divmod(a, b) if operation == "/" else eval(f"{{a}}{{operation}}{{b}}")
+        return {write}
+
+    def read(self, operation, text):
+        return {read}"""
+    exercises = MODULES["gpt"]
+    answer = dict(vars(exercises), ast=ast)
+    exec(calculator, answer)  # noqa: S102 (the text is ours)
+    result, message = exercises.verdict(answer["Calculator"], exercises.check_calculator)
+    assert result == "right", message
 
 
 def test_every_exercise_has_at_least_two_mistakes():
