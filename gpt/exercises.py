@@ -636,8 +636,7 @@ def check_answers_only(solve):
         (torch.where(shifted["early"], y, -1), early),
         (rows["cut"], "leave out what stands before the first newline: its question is cut off"),
         (torch.where(rows["right"] < 0, y, -1), "the other way round"),
-        (torch.where(kept, y, 0), "-1, not 0, which is a character's token"),
-        (torch.where(kept, y, -100), "-1, not -100")])
+        (torch.where(kept, y, 0), "-1, not 0, which is a character's token")])
     if got.dtype != y.dtype:
         raise Wrong(f"y: expected whole numbers, {y.dtype} as in the given y, got {got.dtype}")
 
@@ -1189,7 +1188,7 @@ def _parse_arguments(arguments):
     parser = _Parser(prog="exercises", description=__doc__,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", metavar="NUMBER",
-                        help=f"any of {', '.join(EXERCISES)}, or how several of them begin")
+                        help=f"any of {', '.join(EXERCISES)}; the beginning of several means all of them")
     parser.add_argument("--copy", metavar="FILE", help="write a copy of this file, to work in, and stop")
     parser.add_argument("--json", action="store_true", help="print a JSON object per exercise, for teachers")
     parser.add_argument("--train", nargs="*", metavar="NUMBER",

@@ -423,7 +423,7 @@ def _parse_arguments(arguments):
     parser = _Parser(prog="exercises", description=__doc__,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", metavar="NUMBER",
-                        help=f"any of {', '.join(EXERCISES)}, or how several of them begin")
+                        help=f"any of {', '.join(EXERCISES)}; the beginning of several means all of them")
     parser.add_argument("--copy", metavar="FILE", help="write a copy of this file, to work in, and stop")
     parser.add_argument("--json", action="store_true", help="print a JSON object per exercise, for teachers")
     args = parser.parse_args(arguments)

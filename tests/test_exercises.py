@@ -811,6 +811,12 @@ def test_a_number_with_a_value_inside_is_a_shortcut():
         "wrong", "a shortcut: there is a micrograd.Value inside; do without it")
 
 
+def test_the_check_of_3_3_trains_as_makemore_does(tmp_path):
+    config = makemore.configure("mlp", block_size=2, n_embd=4, n_embd2=8, max_steps=20, weight_decay=0.5)
+    results = makemore.train(makemore.read_words("names.txt"), config, tmp_path).results
+    assert MODULES["makemore"]._validation_loss(config) == pytest.approx(results["validation"][0], abs=1e-5)
+
+
 @pytest.mark.parametrize("write, read", [
     ("f'{a},{b}'", "calculate(*map(int, text.split(',')))"),
     ("f'{a},{b}={calculate(a, b)}'", "calculate(*map(int, text.partition('=')[0].split(',')))"),
