@@ -25,6 +25,7 @@ import random
 import statistics
 import sys
 import tempfile
+import textwrap
 import time
 import traceback
 import types
@@ -256,9 +257,10 @@ def idea():
 
 # ------------------------------------------------------------------------------------------------------------
 # The checks. `mistakes` lists what common mistakes give, each with its hint.
+# Their names begin with _, check_ or train_: a function of yours that had the same name would be replaced.
 
 
-def compare(what, got, expected, tolerance=1e-5, mistakes=(), otherwise="", note=None):
+def _compare(what, got, expected, tolerance=1e-5, mistakes=(), otherwise="", note=None):
     """Raises Wrong unless `got` is a tensor with the shape and the numbers of `expected`.
 
     `otherwise` is the hint for a result of the right shape that is none of the mistakes. `note(index)` says
@@ -266,14 +268,14 @@ def compare(what, got, expected, tolerance=1e-5, mistakes=(), otherwise="", note
     """
     shape = tuple(expected.shape)
     if not isinstance(got, torch.Tensor):
-        raise Wrong(f"{what}: expected a tensor {shape}, got {short(got)}")
-    if close(got, expected, tolerance):
+        raise Wrong(f"{what}: expected a tensor {shape}, got {_short(got)}")
+    if _close(got, expected, tolerance):
         return
     hint = ""
     if got.shape == expected.shape:
         hint = otherwise
     for value, text in mistakes:
-        if close(got, value, tolerance):
+        if _close(got, value, tolerance):
             hint = text
             break
     if hint:
@@ -285,17 +287,17 @@ def compare(what, got, expected, tolerance=1e-5, mistakes=(), otherwise="", note
     what += f" at {list(index)}"
     if note is not None:
         what += note(index)
-    expected, got = digits(expected[index].item(), got[index].item())
+    expected, got = _digits(expected[index].item(), got[index].item())
     raise Wrong(f"{what}: expected {expected}, got {got}{hint}")
 
 
-def close(got, value, tolerance):
+def _close(got, value, tolerance):
     """Are these two the same, in shape and in numbers? nan equals nan."""
     return value.shape == got.shape and torch.allclose(
         got.double(), value.double(), rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
-def digits(a, b):
+def _digits(a, b):
     """Two numbers as texts, with seven digits or with as many as it takes to tell them apart."""
     for n in range(7, 18):
         texts = f"{a:.{n}g}", f"{b:.{n}g}"
@@ -304,7 +306,7 @@ def digits(a, b):
     return texts
 
 
-def ask(solve, *given):
+def _ask(solve, *given):
     """What `solve` returns for copies of its arguments. Raises Wrong if it changes one of them."""
     copies = copy.deepcopy(given)
     got = solve(*copies)
@@ -315,7 +317,7 @@ def ask(solve, *given):
     return got
 
 
-def short(got):
+def _short(got):
     """What an answer is, in a few words."""
     if got is None:
         return "None (is there a return?)"
@@ -327,7 +329,7 @@ def short(got):
 
 
 @contextlib.contextmanager
-def forbidden(owner, name, shortcut):
+def _forbidden(owner, name, shortcut):
     """While this is open, `owner.name` raises Wrong: it would be a shortcut."""
     original = getattr(owner, name)
 
@@ -341,15 +343,20 @@ def forbidden(owner, name, shortcut):
         setattr(owner, name, original)
 
 
-FUSED = "F.scaled_dot_product_attention does the work here; write it out"
+@contextlib.contextmanager
+def _without_attention():
+    fused = "F.scaled_dot_product_attention does the work here; write it out"
+    weights = "gpt.attention_weights does the work here; write it out"
+    with _forbidden(F, "scaled_dot_product_attention", fused), _forbidden(gpt, "attention_weights", weights):
+        yield
 
 
-def past_of(T):
+def _past_of(T):
     """(T, T) bool: True where a row's position may look."""
     return torch.ones(T, T).tril().bool()
 
 
-def means_by_loop(x):
+def _means_by_loop(x):
     """The averages of 7.0, one number after the other."""
     B, T, C = x.shape
     means = torch.zeros(B, T, C)
@@ -370,7 +377,7 @@ def check_average_by_loop(solve):
         of_means[:, t] = of_means[:, : t + 1].mean(1)
     from_the_end = x.flip(1).cumsum(1).flip(1) / so_far.flip(0)
     itself = "a position belongs to its own past: x[b, : t + 1]"
-    compare("the result", ask(solve, x), means_by_loop(x), mistakes=[
+    _compare("the result", _ask(solve, x), _means_by_loop(x), mistakes=[
         (sums, "these are sums; divide by the number of positions"),
         (sums / 5, "divide by the number of positions so far, t + 1, not by T"),
         (before, itself),
@@ -385,13 +392,13 @@ def check_average_by_loop(solve):
 
 def check_averaging_matrix(solve):
     T = 5
-    A = ask(solve, T)
+    A = _ask(solve, T)
     tril = torch.ones(T, T).tril()
     so_far = tril.sum(1, keepdim=True)
     strict = torch.ones(T, T).tril(-1)
     no_self = strict / strict.sum(1, keepdim=True)  # nan in the first row
     itself = "a position belongs to its own past: tril(), not tril(-1)"
-    compare(f"A for T = {T}", A, tril / so_far, mistakes=[
+    _compare(f"A for T = {T}", A, tril / so_far, mistakes=[
         (tril, "every row should sum to 1; divide by its sum"),
         (tril / T, "divide each row by its own sum, not by T"),
         (tril / tril.sum(0, keepdim=True), "divide by the sums of the rows: sum(1, keepdim=True)"),
@@ -403,12 +410,13 @@ def check_averaging_matrix(solve):
         (no_self.nan_to_num(0), itself),
         (tril.softmax(1), "exp(0) is 1, so the future has a weight; divide by the sums (softmax is 7.0c)")])
     x = torch.randn(2, T, 3, generator=torch.Generator().manual_seed(6))
-    compare("A @ x", A.float() @ x, means_by_loop(x))
+    _compare("A @ x", A.float() @ x, _means_by_loop(x))
 
 
-def weight_mistakes(scores):
+def _weight_mistakes(scores):
     """Wrong weights that common mistakes make of scores (..., T, T), each with its hint."""
-    past = past_of(scores.shape[-1])
+    past = _past_of(scores.shape[-1])
+    one_more = torch.ones_like(past).tril(1)
     hidden = scores.masked_fill(~past, -math.inf)
     rows = "every position shares out a weight of 1: the softmax is over the row, softmax(-1)"
     return [
@@ -417,6 +425,9 @@ def weight_mistakes(scores):
         (hidden, "the softmax is missing"),
         (scores.softmax(-1), "a position must not look at those after it"),
         (scores.masked_fill(~past, 0).softmax(-1), "exp(0) is 1: mask with -inf, not with 0"),
+        (scores.masked_fill(~past, math.inf).softmax(-1), "exp(inf) is inf: mask with -inf, not with inf"),
+        (scores.masked_fill(~one_more, -math.inf).softmax(-1),
+         "each position sees the next one too: tril(), not tril(1)"),
         (scores.softmax(-1) * past, "mask before the softmax, so that the weights sum to 1"),
         (hidden.softmax(-2), rows),
         (hidden.softmax(0), "this softmax is over the texts of the batch; it should be over the row"),
@@ -431,62 +442,70 @@ def weight_mistakes(scores):
 
 
 def check_softmax_weights(solve):
-    past = past_of(5)
+    past = _past_of(5)
     scores = torch.randn(5, 5, generator=torch.Generator().manual_seed(7))
     expected = scores.exp() * past
     expected = expected / expected.sum(1, keepdim=True)
-    compare("the weights of random scores", ask(solve, scores), expected, mistakes=weight_mistakes(scores))
-    compare("the weights of scores 0", ask(solve, scores * 0), past / past.sum(1, keepdim=True))
+    _compare("the weights of random scores", _ask(solve, scores), expected, mistakes=_weight_mistakes(scores))
+    by_value = "a score of the past may be 0 too: mask by position, not by value"
+    _compare("the weights of scores 0", _ask(solve, scores * 0), past / past.sum(1, keepdim=True), mistakes=[
+        (torch.full((5, 5), math.nan), by_value)])
 
 
 def check_average_by_scores(solve):
     x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(8))
-    with forbidden(F, "scaled_dot_product_attention", FUSED):
-        got = ask(solve, x)
+    with _without_attention():
+        got = _ask(solve, x)
     scores = x @ x.mT
     expected = F.scaled_dot_product_attention(x, x, x, is_causal=True, scale=1.0)
-    weights = scores.masked_fill(~past_of(5), -math.inf).softmax(-1)
+    weights = scores.masked_fill(~_past_of(5), -math.inf).softmax(-1)
     root = F.scaled_dot_product_attention(x, x, x, is_causal=True)
-    compare("the result", got, expected, mistakes=[
+    _compare("the result", got, expected, mistakes=[
         (weights, "these are the weights; multiply them by x"),
         (root, "no sqrt yet: it belongs to 7.1"),
-        *((wrong @ x, hint) for wrong, hint in weight_mistakes(scores))])
+        *((wrong @ x, hint) for wrong, hint in _weight_mistakes(scores))])
 
 
-def attention_mistakes(q, k, v):
+def _attention_mistakes(q, k, v):
     """What common mistakes make of q, k, v (..., T, D), each with its hint."""
     T, D = q.shape[-2:]
     products = q @ k.mT
-    future = ~past_of(T)
+    future = ~_past_of(T)
+    weights = (products / D**0.5).masked_fill(future, -math.inf).softmax(-1)
 
     def attend(scores):
         return scores.masked_fill(future, -math.inf).softmax(-1) @ v
 
     return [
-        *((wrong @ v, hint) for wrong, hint in weight_mistakes(products / D**0.5)),
+        *((wrong @ v, hint) for wrong, hint in _weight_mistakes(products / D**0.5)),
         (attend(products), "divide the scores by sqrt(D)"),
         (attend(products / D), "divide by sqrt(D), not by D"),
         (attend(products * D**0.5), "divide by sqrt(D), do not multiply by it"),
         (attend(products / T**0.5), "divide by sqrt(D), not by sqrt(T)"),
         (attend(products) / D**0.5, "divide by sqrt(D) before the softmax, not after it"),
         (attend(products.mT / D**0.5), "row t has the scores of query t: q @ k.mT, not k @ q.mT"),
+        (attend(q @ v.mT / D**0.5), "the scores come from queries and keys; the values are averaged"),
+        (weights @ k, "the weights are for the values, not for the keys"),
     ]
 
 
 def check_attention_by_loop(solve):
     q, k, v = torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(1))
     expected = F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
-    with forbidden(F, "scaled_dot_product_attention", FUSED):
-        got = ask(solve, q, k, v)
-    compare("the result", got, expected, mistakes=attention_mistakes(q, k, v))
+    with _without_attention():
+        got = _ask(solve, q, k, v)
+    _compare("the result", got, expected, mistakes=_attention_mistakes(q, k, v))
 
 
 def check_attention(solve):
     q, k, v = torch.randn(3, 2, 6, 4, generator=torch.Generator().manual_seed(2))
     expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    with forbidden(F, "scaled_dot_product_attention", FUSED):
-        got = ask(solve, q, k, v)
-    compare("the result", got, expected, mistakes=attention_mistakes(q, k, v))
+    weights = gpt.attention_weights(q, k)
+    with _without_attention():
+        got = _ask(solve, q, k, v)
+    _compare("the result", got, expected, mistakes=[
+        (weights, "these are the weights; multiply them by v"),
+        *_attention_mistakes(q, k, v)])
 
 
 def check_heads(solve):
@@ -505,8 +524,14 @@ def check_heads(solve):
     head_by_head = (x @ W).view(B, T, n_head, 3, D).permute(3, 0, 2, 1, 4)  # the wrong order of columns
     mixed = F.scaled_dot_product_attention(*head_by_head, is_causal=True)
     view_first = "view(B, T, n_head, D) first, then transpose(1, 2)"
+    turned = [t.view(B, T, n_head, D) for t in (q, k, v)]
+    along_heads = F.scaled_dot_product_attention(*turned, is_causal=True)
     split = [t.view(B, T, n_head, D).transpose(1, 2) for t in (q, k, v)]
-    compare("the result", ask(solve, x, W, n_head), torch.cat(results, dim=2), mistakes=[
+    by_root_of_C = F.scaled_dot_product_attention(*split, is_causal=True, scale=C**-0.5)
+    other_orders = [F.scaled_dot_product_attention(*order, is_causal=True)
+                    for order in itertools.permutations(split)]
+    order = "x @ W has the queries first, then the keys, then the values"
+    _compare("the result", _ask(solve, x, W, n_head), torch.cat(results, dim=2), mistakes=[
         (single, "this is one head of C channels"),
         (cut.transpose(1, 2).reshape(B, T, C), view_first),
         (cut.reshape(B, T, C), view_first),
@@ -514,38 +539,43 @@ def check_heads(solve):
         (stacked, "lay the heads side by side: (B, T, C)"),
         (mixed.transpose(1, 2).reshape(B, T, C),
          "the columns are C queries, C keys and C values, and within these the heads"),
-        *((wrong.transpose(1, 2).reshape(B, T, C), hint) for wrong, hint in attention_mistakes(*split))])
+        (along_heads.reshape(B, T, C), "attention is over T, not over the heads: transpose(1, 2) before it"),
+        (by_root_of_C.transpose(1, 2).reshape(B, T, C), "divide by the root of D = C // n_head, not of C"),
+        *((wrong.transpose(1, 2).reshape(B, T, C), order) for wrong in other_orders),
+        *((wrong.transpose(1, 2).reshape(B, T, C), hint) for wrong, hint in _attention_mistakes(*split))])
 
 
 def check_rotate(solve):
     x, positions = torch.randn(6, 8, generator=torch.Generator().manual_seed(4)), torch.arange(6.0)
-    rotated = ask(solve, x, positions)
-    compare("x at position 0", ask(solve, x, positions * 0), x,
-            otherwise="at position 0 nothing rotates, and each channel stays in its place")
+    rotated = _ask(solve, x, positions)
+    _compare("x at position 0", _ask(solve, x, positions * 0), x,
+             otherwise="at position 0 nothing rotates, and each channel stays in its place")
     if not isinstance(rotated, torch.Tensor) or rotated.shape != x.shape:
-        raise Wrong(f"expected a tensor (6, 8), got {short(rotated)}")
-    compare("the length of the vectors", rotated.norm(dim=1), x.norm(dim=1),
-            otherwise="a rotation makes a cos - b sin of a, and a sin + b cos of b")
+        raise Wrong(f"expected a tensor (6, 8), got {_short(rotated)}")
+    _compare("the length of the vectors", rotated.norm(dim=1), x.norm(dim=1),
+             otherwise="a rotation makes a cos - b sin of a, and a sin + b cos of b")
     scores = rotated @ rotated.T
-    moved = ask(solve, x, positions + 50)
-    compare("the products of all pairs of vectors, all positions moved by 50", moved @ moved.T, scores, 1e-4,
-            otherwise="every vector rotates by its own position times the speed")
+    moved = _ask(solve, x, positions + 50)
+    _compare("the products of all pairs of vectors, all positions moved by 50", moved @ moved.T, scores, 1e-4,
+             otherwise="every vector rotates by its own position times the speed")
     if torch.allclose(rotated, x):
         raise Wrong("the vectors at positions 1 to 5 should rotate, but they stayed as they are")
     units = torch.eye(8)
-    distance = (ask(solve, units, torch.ones(8)) - units).norm(dim=1)  # each end moves by 2 sin(angle / 2)
+    distance = (_ask(solve, units, torch.ones(8)) - units).norm(dim=1)  # each end moves by 2 sin(angle / 2)
     speeds = 2 * (distance / 2).clamp(max=1).asin()  # radians per position
     i = torch.arange(4)
-    compare("the speeds of the channels, sorted", speeds.sort(descending=True).values,
-            (10000.0 ** (-2 * i / 8)).repeat_interleave(2), 1e-4, mistakes=[
+    faster = (10000.0 ** (2 * i / 8) / 2).sin().abs().asin() * 2  # as `speeds` would be
+    _compare("the speeds of the channels, sorted", speeds.sort(descending=True).values,
+             (10000.0 ** (-2 * i / 8)).repeat_interleave(2), 1e-4, mistakes=[
         (torch.ones(8), "every pair has a speed of its own"),
+        (faster.sort(descending=True).values.repeat_interleave(2), "the exponent is -2i / D, not 2i / D"),
         (10000.0 ** (-i / 8).repeat_interleave(2), "the exponent is -2i / D, not -i / D"),
         (10000.0 ** (-i / 4).repeat_interleave(2) / (2 * math.pi), "use radians, not full turns")])
 
 
 def check_sum_lines(solve):
     pairs, expected = [(37, 48), (99, 99), (5, 7), (40, 60)], "37+48=58\n99+99=891\n5+7=21\n40+60=001\n"
-    got = ask(solve, pairs)
+    got = _ask(solve, pairs)
     if got != expected:
         mistakes = {"37+48=85\n99+99=198\n5+7=12\n40+60=100\n": "the answer is written backwards",
                     expected[:-1]: "there is a newline after the last line too",
@@ -553,6 +583,8 @@ def check_sum_lines(solve):
         hint = ""
         if isinstance(got, str) and got in mistakes:
             hint = f"; {mistakes[got]}"
+        if got is None:
+            hint = " (is there a return?)"
         raise Wrong(f"expected the lines {expected!r}, got {got!r}{hint}")
 
 
@@ -592,8 +624,8 @@ def check_answers_only(solve):
     }
     late = "one position late: where x is '=', y is the first digit of the answer"
     early = "one position early: '=' belongs to the question; look for it in x, y is one character ahead"
-    got = ask(solve, x, y, chars.index("\n"), chars.index("="))
-    compare("y", got, rows["right"], note=marked, mistakes=[
+    got = _ask(solve, x, y, chars.index("\n"), chars.index("="))
+    _compare("y", got, rows["right"], note=marked, mistakes=[
         (y, "nothing is left out"),
         (rows["no newline"], "the newline after an answer belongs to it: it says that the answer is over"),
         (rows["late"], late),
@@ -603,10 +635,13 @@ def check_answers_only(solve):
         (rows["by y"], "look for the newline and '=' in x: y is one character ahead"),
         (torch.where(shifted["early"], y, -1), early),
         (rows["cut"], "leave out what stands before the first newline: its question is cut off"),
-        (torch.where(rows["right"] < 0, y, -1), "the other way round")])
+        (torch.where(rows["right"] < 0, y, -1), "the other way round"),
+        (torch.where(kept, y, 0), "-1, not 0, which is a character's token")])
+    if got.dtype != y.dtype:
+        raise Wrong(f"y: expected whole numbers, {y.dtype} as in the given y, got {got.dtype}")
 
 
-def read_log(folder):
+def _read_log(folder):
     """(step, validation loss) of each evaluation of a run. Raises Wrong unless there are some."""
     path = Path(folder, "log.csv")
     if not path.is_file():
@@ -627,8 +662,8 @@ def check_finetuned(solve):
     folders = solve()
     paths = isinstance(folders, (tuple, list)) and all(isinstance(each, (str, Path)) for each in folders)
     if not paths or len(folders) != 2:
-        raise Wrong(f"expected two folders, got {short(folders)}")
-    plain, tuned = map(read_log, folders)
+        raise Wrong(f"expected two folders, got {_short(folders)}")
+    plain, tuned = map(_read_log, folders)
     if plain[-1][0] != tuned[-1][0]:
         raise Wrong(f"both runs should have the same number of steps, but they have {plain[-1][0]} and "
                     f"{tuned[-1][0]}; give both --max-steps")
@@ -643,11 +678,11 @@ def check_finetuned(solve):
     return f"validation loss {plain:.4f} without pretraining, {tuned:.4f} with it"
 
 
-OPERATIONS = "+-*/"
-LONGEST = 120  # characters that Calculator.write may return
+_OPERATIONS = "+-*/"
+_LONGEST = 120  # characters that Calculator.write may return
 
 
-def problems(operation):
+def _problems(operation):
     """The pairs of numbers below 100 that an operation can be done with."""
     pairs = list(itertools.product(range(100), repeat=2))
     if operation == "/":
@@ -655,7 +690,7 @@ def problems(operation):
     return pairs
 
 
-def answer_to(a, operation, b):
+def _answer_to(a, operation, b):
     if operation == "+":
         return a + b
     if operation == "-":
@@ -665,7 +700,7 @@ def answer_to(a, operation, b):
     return divmod(a, b)
 
 
-def same_answer(got, expected):
+def _same_answer(got, expected):
     """Is this the answer, an int or a pair of ints?"""
     if isinstance(got, list):
         got = tuple(got)
@@ -675,35 +710,61 @@ def same_answer(got, expected):
 def check_text(question, text):
     """Raises Wrong unless `Calculator.write` may return this text."""
     if not isinstance(text, str):
-        raise Wrong(f"write for {question}: expected a text, got {short(text)}")
+        raise Wrong(f"write for {question}: expected a text, got {_short(text)}")
     if "\n" in text:
         raise Wrong(f"write for {question}: got {text!r}; the newline at the end is added for you, and there "
                     "can be no other")
     if text.startswith(f"{question}="):
         raise Wrong(f"write for {question}: got {text!r}; the question and '=' are added for you")
-    if len(text) > LONGEST:
-        raise Wrong(f"write for {question}: expected at most {LONGEST} characters, got {len(text)}")
+    if len(text) > _LONGEST:
+        raise Wrong(f"write for {question}: expected at most {_LONGEST} characters, got {len(text)}")
 
 
 def check_calculator(solve):
     calculator = solve()
     lengths = []
-    for operation in OPERATIONS:
-        for a, b in [(37, 48), *problems(operation)]:
+    for operation in _OPERATIONS:
+        for a, b in [(37, 48), *_problems(operation)]:
             question = f"{a}{operation}{b}"
             text = calculator.write(a, operation, b)
             check_text(question, text)
             lengths.append(len(text))
             got = calculator.read(operation, text)
-            expected = answer_to(a, operation, b)
-            if not same_answer(got, expected):
+            expected = _answer_to(a, operation, b)
+            if not _same_answer(got, expected):
                 raise Wrong(f"read of what write returns for {question}, {text!r}: expected {expected}, "
-                            f"got {short(got)}{reading_hint(got, expected)}")
+                            f"got {_short(got)}{_reading_hint(got, expected)}")
+        if not _takes_the_answer_from(calculator, operation):
+            raise Wrong(f"read for 97{operation}12: another answer in the text makes no difference; take it "
+                        "from there, do not calculate")
     mean = statistics.fmean(lengths)
     return f"{mean:.1f} characters on average, {max(lengths)} at most; --train 7.8 trains a gpt on them"
 
 
-def reading_hint(got, expected):
+def _takes_the_answer_from(calculator, operation):
+    """Change one digit of a text. Does this change the same digit of the answer that is read?"""
+    text = calculator.write(97, operation, 12)
+    answer = _digits_in(_answer_to(97, operation, 12))
+    for i, digit in enumerate(text):
+        if digit in answer:
+            other = str((int(digit) + 1) % 10)
+            expected = list(answer)
+            expected[expected.index(digit)] = other
+            try:
+                got = calculator.read(operation, text[:i] + other + text[i + 1 :])
+            except Exception:  # noqa: BLE001 (a text that makes no sense)
+                continue
+            if _digits_in(got) == sorted(expected):
+                return True
+    return False
+
+
+def _digits_in(answer):
+    """The digits of a number or of a pair of numbers, sorted: the order says nothing here."""
+    return sorted(filter(str.isdecimal, str(answer)))
+
+
+def _reading_hint(got, expected):
     """The hint for a common mistake of `Calculator.read`, or nothing."""
     if isinstance(got, str):
         return "; return an int, not a text"
@@ -719,15 +780,17 @@ def reading_hint(got, expected):
     return ""
 
 
-def edited_source(answer):
+def _edited_source(answer):
     """The text of gpt.py with the student's idea: his copy of the file, or his changes applied to it."""
     if isinstance(answer, (str, Path)):
+        if "\n" in str(answer):
+            raise Wrong("expected a path or a dict, got a text of several lines; save it and return its path")
         path = Path(answer)
         if not path.is_file():
             raise Wrong(f"{path}: there is no such file; give the path from where you are, or the whole path")
         return path.read_text(encoding="utf-8")
     if not isinstance(answer, dict):
-        raise Wrong(f"expected a path or a dict, got {short(answer)}")
+        raise Wrong(f"expected a path or a dict, got {_short(answer)}")
     source = (FOLDER / "gpt.py").read_text(encoding="utf-8")
     for old, new in answer.items():
         if source.count(old) != 1:
@@ -736,33 +799,30 @@ def edited_source(answer):
     return source
 
 
-EDITED = "the edited gpt.py"
+_EDITED = "the edited gpt.py"
 
 
 @contextlib.contextmanager
-def errors_of_the_edit():
+def _errors_of_the_edit():
     """Inside this, an exception in the edited gpt.py becomes Wrong, with its line there."""
     try:
         yield
     except SyntaxError as error:
-        raise Wrong(f"line {error.lineno} of {EDITED}: {error.msg}") from None
+        raise Wrong(f"line {error.lineno} of {_EDITED}: {error.msg}") from None
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == EDITED]
+        lines = [frame.lineno for frame in frames if frame.filename == _EDITED]
         if not lines:
             raise
-        message = f"line {lines[-1]} of {EDITED}: {type(error).__name__}"
-        if str(error):
-            message += f": {str(error).splitlines()[0]}"
-        raise Wrong(message) from None
+        raise Wrong(f"line {lines[-1]} of {_EDITED}: {_in_a_line(error)}") from None
 
 
-def load_source(source):
+def _load_source(source):
     """A module from the text of a gpt.py."""
     module = types.ModuleType("edited_gpt")
     module.__file__ = str(FOLDER / "gpt.py")
-    with errors_of_the_edit():
-        exec(compile(source, EDITED, "exec"), vars(module))  # noqa: S102 (the student's own code)
+    with _errors_of_the_edit():
+        exec(compile(source, _EDITED, "exec"), vars(module))  # noqa: S102 (the student's own code)
     return module
 
 
@@ -773,15 +833,15 @@ def train_quietly(module, text, config):
 
 
 def check_idea(solve):
-    source = edited_source(solve())
+    source = _edited_source(solve())
     if source == (FOLDER / "gpt.py").read_text(encoding="utf-8"):
         raise Wrong("this is gpt.py as it was")
-    module = load_source(source)
+    module = _load_source(source)
     config = module.configure("cpu", n_layer=2, n_embd=16, block_size=16, batch_size=2, max_steps=3)
     x = torch.arange(16)[None]
     other = x.clone()
     other[0, 10] = 11  # a later character; it was 10 before
-    with errors_of_the_edit(), torch.no_grad():
+    with _errors_of_the_edit(), torch.no_grad():
         with torch.enable_grad():
             model = train_quietly(module, "What is there to see? Nothing, my lord. " * 10, config).model
         before = model(x)[0, :10]
@@ -810,7 +870,7 @@ EXERCISES = {
 # ------------------------------------------------------------------------------------------------------------
 # Training a gpt with your answers: --train 7.5, 7.6, 7.8 and 7.9
 
-STEPS = {"7.5": 300, "7.6": 300, "7.8": 400, "7.9": 300}  # 7.9: of the unchanged file
+_STEPS = {"7.5": 300, "7.6": 300, "7.8": 400, "7.9": 300}  # 7.9: of the unchanged file
 
 
 def train_on_lines(text, config, targets, starts):
@@ -848,7 +908,7 @@ def train_on_lines(text, config, targets, starts):
 
 
 @torch.no_grad()
-def complete(model, vocab, questions):
+def _complete(model, vocab, questions):
     """What the model writes after each question, up to a newline: always the most likely character."""
     written = {}
     for length in {len(question) for question in questions}:  # those of one length as a batch
@@ -866,19 +926,19 @@ def complete(model, vocab, questions):
     return [written[question] for question in questions]
 
 
-def unseen_tenth(pairs):
+def _unseen_tenth(pairs):
     """(for training, for the test): the test gets a tenth of the pairs, a random one but always the same."""
     pairs = list(pairs)
     random.Random(0).shuffle(pairs)
     return pairs[len(pairs) // 10 :], pairs[: len(pairs) // 10]
 
 
-def everything(x, y, newline, equals):
+def _everything(x, y, newline, equals):
     """The targets of 7.5: all characters."""
     return y
 
 
-def after_equals(x, y, newline, equals):
+def _after_equals(x, y, newline, equals):
     """The targets of 7.8, as those of 7.6; every window begins with a newline."""
     t = torch.arange(x.shape[1])
     last_newline = torch.where(x == newline, t, -1).cummax(dim=1).values
@@ -886,11 +946,11 @@ def after_equals(x, y, newline, equals):
     return torch.where(last_equals > last_newline, y, -1)
 
 
-def lines_of(write, pairs):
+def _lines_of(write, pairs):
     """The lines of 7.5 as a list. Raises Wrong if they are no lines with a question and an answer."""
     text = write(pairs)
     if not isinstance(text, str):
-        raise Wrong(f"sum_lines: expected a text, got {short(text)}")
+        raise Wrong(f"sum_lines: expected a text, got {_short(text)}")
     lines = text.splitlines(keepends=True)
     if len(lines) != len(pairs):
         raise Wrong(f"sum_lines: expected {len(pairs):,} lines for {len(pairs):,} pairs, got {len(lines):,}")
@@ -902,8 +962,8 @@ def lines_of(write, pairs):
 
 def train_sums(write, targets, steps, seed=1):
     """7.5 and 7.6: train on the lines of sums; returns the share of the unseen sums that come out right."""
-    training, unseen = unseen_tenth(itertools.product(range(100), repeat=2))
-    text = "\n" + "".join(lines_of(write, training))
+    training, unseen = _unseen_tenth(itertools.product(range(100), repeat=2))
+    text = "\n" + "".join(_lines_of(write, training))
     config = gpt.configure("cpu", n_layer=2, n_embd=64, block_size=32, batch_size=64,
                            max_steps=steps, seed=seed)
     first = text.splitlines()[1]
@@ -912,21 +972,21 @@ def train_sums(write, targets, steps, seed=1):
     def checked(x, y, newline, equals):
         new = targets(x, y, newline, equals)
         if not isinstance(new, torch.Tensor) or new.shape != y.shape or not (new >= 0).any():
-            raise Wrong(f"answers_only: expected a new y {tuple(y.shape)}, not all -1, got {short(new)}")
+            raise Wrong(f"answers_only: expected a new y {tuple(y.shape)}, not all -1, got {_short(new)}")
         return new
 
     model, vocab = train_on_lines(text, config, checked, torch.arange(len(text)))
-    lines = [line.removesuffix("\n") for line in lines_of(write, unseen)]
+    lines = [line.removesuffix("\n") for line in _lines_of(write, unseen)]
     questions = [line[: line.index("=") + 1] for line in lines]
-    got = complete(model, vocab, questions)
+    got = _complete(model, vocab, questions)
     right = [question + answer == line for question, answer, line in zip(questions, got, lines)]
-    show(questions, got, right)
+    _show(questions, got, right)
     share = sum(right) / len(right)
     print(f"{sum(right):,} of {len(right):,} unseen sums are right: {100 * share:.1f} %")
     return share
 
 
-def show(questions, got, right):
+def _show(questions, got, right):
     """Print a few answers: the first four, and the first two wrong ones."""
     wrong = [i for i in range(len(right)) if not right[i]]
     for i in sorted({0, 1, 2, 3, *wrong[:2]}):
@@ -937,8 +997,8 @@ def train_calculator(calculator, steps, seed=1):
     """7.8: train on worked solutions; returns {operation: the share of unseen problems that are right}."""
     lines = []
     unseen = {}
-    for operation in OPERATIONS:
-        training, unseen[operation] = unseen_tenth(problems(operation))
+    for operation in _OPERATIONS:
+        training, unseen[operation] = _unseen_tenth(_problems(operation))
         for a, b in training:
             text = calculator.write(a, operation, b)
             check_text(f"{a}{operation}{b}", text)
@@ -949,29 +1009,29 @@ def train_calculator(calculator, steps, seed=1):
                            max_steps=steps, seed=seed)
     print(f"{len(lines):,} problems to train on, {len(text):,} characters; the first: {lines[0]}", end="")
     newlines = torch.tensor([i for i, char in enumerate(text) if char == "\n"])
-    model, vocab = train_on_lines(text, config, after_equals, newlines)
+    model, vocab = train_on_lines(text, config, _after_equals, newlines)
     shares = {}
     for operation, pairs in unseen.items():
         questions = [f"{a}{operation}{b}=" for a, b in pairs]
-        got = complete(model, vocab, questions)
+        got = _complete(model, vocab, questions)
         right = []
         for (a, b), text in zip(pairs, got):
             try:
-                right.append(same_answer(calculator.read(operation, text), answer_to(a, operation, b)))
+                right.append(_same_answer(calculator.read(operation, text), _answer_to(a, operation, b)))
             except Exception:  # noqa: BLE001 (a text without an answer)
                 right.append(False)
-        show(questions, got, right)
+        _show(questions, got, right)
         shares[operation] = sum(right) / len(right)
         print(f"{operation}   {100 * shares[operation]:.1f} % of {len(right):,} unseen problems are right",
               flush=True)
     return shares
 
 
-def milliseconds(module, text, settings):
+def _milliseconds(module, text, settings):
     """The time of a training step, in a short run."""
     steps = 10
     config = module.configure("cpu", max_steps=steps, **settings)
-    with errors_of_the_edit():
+    with _errors_of_the_edit():
         results = train_quietly(module, text, config).results
     return 1000 * results["seconds"] / steps
 
@@ -979,14 +1039,14 @@ def milliseconds(module, text, settings):
 def train_idea(answer, steps, text=None, seeds=(3407, 3408, 3409), **settings):
     """7.9: train gpt.py and the edited one for the same time; returns the mean difference of their validation
     losses and its standard error."""
-    edited = load_source(edited_source(answer))
+    edited = _load_source(_edited_source(answer))
     if text is None:
         text = gpt.read_file(FOLDER.parent / "data" / gpt.DEFAULT_TEXT)
     tokens = torch.from_numpy(gpt.Vocab(text).encode(text))
     trials = {gpt: [], edited: []}
     for _ in range(4):  # in turns; the first is a rehearsal
         for module, times in trials.items():
-            times.append(milliseconds(module, text[:12_000], settings))
+            times.append(_milliseconds(module, text[:12_000], settings))
     paces = [statistics.median(times[1:]) for times in trials.values()]
     counts = [steps, max(1, round(steps * paces[0] / paces[1]))]
     print(f"unchanged: {paces[0]:.1f} ms a step, {counts[0]} steps; "
@@ -996,7 +1056,7 @@ def train_idea(answer, steps, text=None, seeds=(3407, 3408, 3409), **settings):
         losses = []
         for module, count in zip(trials, counts):
             config = module.configure("cpu", max_steps=count, seed=seed, **settings)
-            with errors_of_the_edit():
+            with _errors_of_the_edit():
                 model = train_quietly(module, text, config).model
             validation = gpt.split(tokens, config.block_size)["validation"]
             # By gpt.py's own evaluate: an idea may change how a model is trained, but not how it is measured.
@@ -1016,32 +1076,42 @@ def train_idea(answer, steps, text=None, seeds=(3407, 3408, 3409), **settings):
     return mean, error
 
 
-def train(arguments):
+def train_command(arguments):
     """The command --train. Returns the exit status."""
-    parser = Parser(prog="exercises --train", description="Train a gpt with your answer to an exercise.")
-    parser.add_argument("number", metavar="NUMBER", choices=STEPS, help=f"one of {', '.join(STEPS)}")
-    defaults = ", ".join(f"{steps} in {number}" for number, steps in STEPS.items())
+    parser = _Parser(prog="exercises --train", description="Train a gpt with your answer to an exercise.")
+    parser.add_argument("number", metavar="NUMBER", choices=_STEPS, help=f"one of {', '.join(_STEPS)}")
+    defaults = ", ".join(f"{steps} in {number}" for number, steps in _STEPS.items())
     parser.add_argument("--steps", type=int, metavar="N", help=f"of training (default: {defaults})")
     args = parser.parse_args(arguments)
-    steps = STEPS[args.number] if args.steps is None else args.steps
+    steps = _STEPS[args.number] if args.steps is None else args.steps
     if steps < 1:
         parser.error(f"--steps must be at least 1, not {steps}")
-    solve, check = EXERCISES[args.number]
+    try:
+        return _train(args.number, steps)
+    except KeyboardInterrupt:
+        print("exercises: interrupted", file=sys.stderr)
+        return 130
+
+
+def _train(number, steps):
+    """Train with the answer to an exercise. Returns the exit status."""
+    solve, check = EXERCISES[number]
     result, message = verdict(solve, check)
     if result == "to do":
-        print(f"exercises: {args.number} is still to do; this trains with your answer", file=sys.stderr)
+        reason = message or "this trains with your answer"
+        print(f"exercises: {number} is still to do; {reason}", file=sys.stderr)
         return 1
     if result == "wrong":
-        print(f"{args.number} is wrong: {message}", flush=True)
-        if args.number in ("7.8", "7.9"):  # with the lines of 7.5 and 7.6 a gpt can be trained all the same
+        print(f"{number} is wrong: {message}", flush=True)
+        if number in ("7.8", "7.9"):  # with the lines of 7.5 and 7.6 a gpt can be trained all the same
             return 1
     torch.set_num_threads(THREADS)
     try:
-        if args.number == "7.5":
-            train_sums(sum_lines, everything, steps)
-        elif args.number == "7.6":
+        if number == "7.5":
+            train_sums(sum_lines, _everything, steps)
+        elif number == "7.6":
             train_sums(sum_lines, answers_only, steps)
-        elif args.number == "7.8":
+        elif number == "7.8":
             train_calculator(Calculator(), steps)
         else:
             train_idea(idea(), steps)
@@ -1052,10 +1122,8 @@ def train(arguments):
         print(f"exercises: {error}", file=sys.stderr)
         return 1
     except Exception as error:  # noqa: BLE001 (unfinished code fails in many ways)
-        print(f"exercises: {describe(error, check)}", file=sys.stderr)
+        print(f"exercises: {_describe(error, check)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 
@@ -1072,23 +1140,38 @@ def verdict(solve, check):
     try:
         remark = check(solve)
     except NotImplementedError as error:
-        if not error.args:  # the blank
-            return "to do", ""
-        return "wrong", describe(error, check)
+        if not error.args:  # a blank
+            return "to do", _blank_part(error, solve)
+        return "wrong", _describe(error, check)
     except Wrong as error:
         return "wrong", str(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001 (unfinished code fails in many ways)
-        return "wrong", describe(error, check)
+        return "wrong", _describe(error, check)
     return "right", remark or ""
 
 
-def describe(error, check):
-    """An exception in one line: its name, the line of the exercise that raised it, its message."""
-    text = type(error).__name__
-    if str(error):
-        text += f": {str(error).splitlines()[0]}"
+def _blank_part(error, solve):
+    """What is blank although something was written: another function or method. Otherwise nothing."""
+    blank = traceback.extract_tb(error.__traceback__)[-1].name
+    methods = [name for name, value in vars(solve).items() if inspect.isfunction(value)]
+    if blank in (solve.__name__, *methods[:1]):  # the check of a class begins with its first method
+        return ""
+    return f"{blank} is still blank"
+
+
+def _in_a_line(error):
+    """The name of an exception and its message, without line breaks and not too long."""
+    message = textwrap.shorten(str(error), 300, placeholder=" ...")
+    if not message:
+        return type(error).__name__
+    return f"{type(error).__name__}: {message}"
+
+
+def _describe(error, check):
+    """An exception in one line: the line of the exercise that raised it, its name, its message."""
+    text = _in_a_line(error)
     file = check.__code__.co_filename
-    first_check = compare.__code__.co_firstlineno  # the exercises stand above it
+    first_check = _compare.__code__.co_firstlineno  # the exercises stand above it
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == file and frame.lineno < first_check]
     if not lines:
@@ -1096,21 +1179,31 @@ def describe(error, check):
     return f"line {lines[-1]}: {text}"
 
 
-class Parser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
     def error(self, message):
         self.exit(2, f"exercises: {message}\n")
 
 
-def parse_arguments(arguments):
-    parser = Parser(prog="exercises", description=__doc__,
-                    formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("numbers", nargs="*", metavar="NUMBER", help=f"any of {', '.join(EXERCISES)}")
+def _parse_arguments(arguments):
+    parser = _Parser(prog="exercises", description=__doc__,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", nargs="*", metavar="NUMBER",
+                        help=f"any of {', '.join(EXERCISES)}; the beginning of several means all of them")
     parser.add_argument("--copy", metavar="FILE", help="write a copy of this file, to work in, and stop")
     parser.add_argument("--json", action="store_true", help="print a JSON object per exercise, for teachers")
+    parser.add_argument("--train", nargs="*", metavar="NUMBER",
+                        help=f"train a gpt with your answer to one of {', '.join(_STEPS)}; it comes first")
     args = parser.parse_args(arguments)
+    if args.train is not None:  # if it had come first, main would not have been called
+        number = (args.numbers or args.train or ["7.5"])[0]
+        parser.error(f"--train comes first: --train {number}")
+    chosen = []
     for number in args.numbers:
-        if number not in EXERCISES:
+        found = [each for each in EXERCISES if each.startswith(number)]
+        if not found:
             parser.error(f"there is no exercise {number}; there are {', '.join(EXERCISES)}")
+        chosen += found
+    args.numbers = chosen
     if args.copy is not None and (args.numbers or args.json):
         parser.error("--copy cannot be combined with anything else")
     return args
@@ -1137,21 +1230,25 @@ def write_copy(path):
 
 def main(arguments):
     """Check the exercises that the arguments name, or all of them. Returns the exit status."""
-    args = parse_arguments(arguments)
+    args = _parse_arguments(arguments)
     if args.copy is not None:
         return write_copy(args.copy)
     results = []
     for number in args.numbers or EXERCISES:
         solve, check = EXERCISES[number]
-        if args.json:
-            with contextlib.redirect_stdout(sys.stderr):  # what an answer prints is not part of the JSON
+        if args.numbers and not args.json:
+            print(inspect.getdoc(solve) or "The task was in the docstring, which is gone.", end="\n\n")
+        output = sys.stderr if args.json else sys.stdout  # what an answer prints is not part of the JSON
+        try:
+            with contextlib.redirect_stdout(output):
                 result, message = verdict(solve, check)
+        except KeyboardInterrupt:
+            print(f"exercises: interrupted in {number}", file=sys.stderr)
+            return 130
+        if args.json:
             line = {"exercise": number, "function": solve.__name__, "result": result, "message": message}
             print(json.dumps(line), flush=True)
         else:
-            if args.numbers:
-                print(inspect.getdoc(solve) or "The task was in the docstring, which is gone.", end="\n\n")
-            result, message = verdict(solve, check)
             if message:
                 message = f": {message}"
             print(f"{number:4}  {solve.__name__:22}  {result}{message}", flush=True)
@@ -1163,5 +1260,5 @@ def main(arguments):
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--train"]:
-        sys.exit(train(sys.argv[2:]))
+        sys.exit(train_command(sys.argv[2:]))
     sys.exit(main(sys.argv[1:]))

@@ -13,6 +13,7 @@ import inspect
 import json
 import math
 import sys
+import textwrap
 import traceback
 from pathlib import Path
 
@@ -108,9 +109,10 @@ class Number:
 
 # ------------------------------------------------------------------------------------------------------------
 # The checks. `mistakes` lists what common mistakes give, each with its hint.
+# Their names begin with _, check_ or train_: a function of yours that had the same name would be replaced.
 
 
-def compare(what, got, expected, tolerance=1e-9, mistakes=()):
+def _compare(what, got, expected, tolerance=1e-9, mistakes=()):
     """Raises Wrong unless the number `got` is `expected`, up to tolerance * max(1, |expected|)."""
     if got is None:
         raise Wrong(f"{what}: expected a number, got None (is there a return?)")
@@ -118,22 +120,22 @@ def compare(what, got, expected, tolerance=1e-9, mistakes=()):
         raise Wrong(f"{what}: expected a plain number, got a Value")
     if not isinstance(got, (int, float)):
         raise Wrong(f"{what}: expected a number, got {got!r}")
-    if close(got, expected, tolerance):
+    if _close(got, expected, tolerance):
         return
     hint = ""
     for value, text in mistakes:
-        if close(got, value, tolerance):
+        if _close(got, value, tolerance):
             hint = f"; {text}"
             break
-    expected, got = digits(expected, got)
+    expected, got = _digits(expected, got)
     raise Wrong(f"{what}: expected {expected}, got {got}{hint}")
 
 
-def close(got, value, tolerance):
+def _close(got, value, tolerance):
     return abs(got - value) <= tolerance * max(1, abs(value))
 
 
-def digits(a, b):
+def _digits(a, b):
     """Two numbers as texts, with nine digits or with as many as it takes to tell them apart."""
     for n in range(9, 18):
         texts = f"{a:.{n}g}", f"{b:.{n}g}"
@@ -151,7 +153,7 @@ def check_list(got, length):
 
 
 @contextlib.contextmanager
-def forbidden(owner, name, shortcut):
+def _forbidden(owner, name, shortcut):
     """While this is open, `owner.name` raises Wrong: it would be a shortcut."""
     original = getattr(owner, name)
 
@@ -165,7 +167,7 @@ def forbidden(owner, name, shortcut):
         setattr(owner, name, original)
 
 
-def true_gradient(a, b, c):
+def _true_gradient(a, b, c):
     """The gradient of f, by micrograd."""
     a, b, c = micrograd.Value(a), micrograd.Value(b), micrograd.Value(c)
     result = -(a**3) + (3 * b).sin() - 1 / c + b**2.5 - a**0.5
@@ -174,9 +176,10 @@ def true_gradient(a, b, c):
 
 
 def check_gradient(solve):
-    for a, b, c in [(2.0, 3.0, 4.0), (0.5, 1.25, -2.0)]:
+    for a, b, c in [(0.5, 1.25, -2.0), (2.0, 3.0, 4.0)]:  # at the first, all mistakes differ
         mistakes_a = [
             (-3 * a**2, "-a^0.5 has a derivative too"),
+            (-3 * a**2 - a**-0.5, "the exponent becomes a factor: (a^0.5)' = 0.5 a^-0.5"),
             (-3 * a**2 + 0.5 * a**-0.5, "-a^0.5 has the derivative -0.5 a^-0.5: mind the sign"),
             (-3 * a**2 - 0.5 * a**0.5, "the exponent goes down by one: a^0.5 has the derivative 0.5 a^-0.5"),
             (3 * a**2 - 0.5 * a**-0.5, "-a^3 has the derivative -3 a^2: mind the sign"),
@@ -193,24 +196,24 @@ def check_gradient(solve):
             (-1 / c**2, "-1/c has the derivative +1/c^2: mind the sign"),
             (1 / c, "-1/c is -c^-1, and the exponent goes down by one, to -2"),
         ]
-        expected = true_gradient(a, b, c)
-        with forbidden(micrograd.Value, "backward", "micrograd does the work here; use a pencil"):
+        expected = _true_gradient(a, b, c)
+        with _forbidden(micrograd.Value, "backward", "micrograd does the work here; use a pencil"):
             got = solve(a, b, c)
         check_list(got, 3)
-        compare(f"df/da at ({a:g}, {b:g}, {c:g})", got[0], expected[0], mistakes=mistakes_a)
-        compare(f"df/db at ({a:g}, {b:g}, {c:g})", got[1], expected[1], mistakes=mistakes_b)
-        compare(f"df/dc at ({a:g}, {b:g}, {c:g})", got[2], expected[2], mistakes=mistakes_c)
-    return "at (2, 3, 4): " + ", ".join(f"{slope:.4f}" for slope in true_gradient(2.0, 3.0, 4.0))
+        _compare(f"df/da at ({a:g}, {b:g}, {c:g})", got[0], expected[0], mistakes=mistakes_a)
+        _compare(f"df/db at ({a:g}, {b:g}, {c:g})", got[1], expected[1], mistakes=mistakes_b)
+        _compare(f"df/dc at ({a:g}, {b:g}, {c:g})", got[2], expected[2], mistakes=mistakes_c)
+    return "at (2, 3, 4): " + ", ".join(f"{slope:.4f}" for slope in _true_gradient(2.0, 3.0, 4.0))
 
 
-def polynomial(x, y, z):
+def _polynomial(x, y, z):
     return x**3 + 2 * x * y + z
 
 
-def slopes_of_polynomial(solve, point, h):
+def _slopes_of_polynomial(solve, point, h):
     """What `solve` returns for the polynomial. Raises Wrong if it changes the point."""
     given = list(point)
-    slopes = solve(polynomial, given, h)
+    slopes = solve(_polynomial, given, h)
     if given != point:
         raise Wrong(f"the point was {point}, and you changed it to {given}; work on a copy")
     check_list(slopes, 3)
@@ -219,27 +222,28 @@ def slopes_of_polynomial(solve, point, h):
 
 def check_forward_difference(solve):
     x, y, z, h = 2.0, 3.0, 5.0, 0.25  # a step this large tells the formulas apart
-    got = slopes_of_polynomial(solve, [x, y, z], h)
+    got = _slopes_of_polynomial(solve, [x, y, z], h)
     expected = 3 * x**2 + 3 * x * h + h**2 + 2 * y, 2 * x, 1.0  # by expanding (x + h)^3
-    start = polynomial(x, y, z)
+    start = _polynomial(x, y, z)
     not_put_back = "the input before it is still moved; put it back"
     mistakes_x = [
         (expected[0] * h, "divide by h"),
-        (polynomial(x + h, y, z) / h, "subtract the value at the point itself"),
+        (-expected[0], "subtract the value at the point from the other, not the other way round"),
+        (_polynomial(x + h, y, z) / h, "subtract the value at the point itself"),
         (3 * x**2 - 3 * x * h + h**2 + 2 * y, "this is the slope to x - h; step forward"),
         (3 * x**2 + h**2 + 2 * y, "this is the symmetric difference, exercise 1.3"),
-        ((polynomial(x + h, y + h, z + h) - start) / h, "move one input at a time"),
+        ((_polynomial(x + h, y + h, z + h) - start) / h, "move one input at a time"),
     ]
     mistakes_y = [
         (2 * (x + h), not_put_back),
-        ((polynomial(x + h, y + h, z) - start) / h, not_put_back),
+        ((_polynomial(x + h, y + h, z) - start) / h, not_put_back),
     ]
-    compare_slopes(got, expected, mistakes_x, mistakes_y)
+    _compare_slopes(got, expected, mistakes_x, mistakes_y)
 
 
 def check_symmetric_difference(solve):
     x, y, z, h = 2.0, 3.0, 5.0, 0.25
-    got = slopes_of_polynomial(solve, [x, y, z], h)
+    got = _slopes_of_polynomial(solve, [x, y, z], h)
     expected = 3 * x**2 + h**2 + 2 * y, 2 * x, 1.0
     not_put_back = "the input before it is still moved; put it back"
     mistakes_x = [
@@ -250,19 +254,19 @@ def check_symmetric_difference(solve):
     mistakes_y = [
         (2 * (x + h), not_put_back),
         (2 * (x - h), not_put_back),
-        ((polynomial(x + h, y + h, z) - polynomial(x - h, y - h, z)) / (2 * h), not_put_back),
+        ((_polynomial(x + h, y + h, z) - _polynomial(x - h, y - h, z)) / (2 * h), not_put_back),
     ]
-    compare_slopes(got, expected, mistakes_x, mistakes_y)
+    _compare_slopes(got, expected, mistakes_x, mistakes_y)
 
     # How close is it? The errors of both differences for f.
     point, h = [2.0, 3.0, 4.0], 0.001
-    truth = true_gradient(*point)
+    truth = _true_gradient(*point)
     slopes = solve(f, list(point), h)
     check_list(slopes, 3)
     error, forward_error = 0.0, 0.0
     for i, name in enumerate("abc"):
         what = f"the slope of f with respect to {name} at (2, 3, 4) with h = 0.001"
-        compare(what, slopes[i], truth[i], 1e-4)
+        _compare(what, slopes[i], truth[i], 1e-4)
         moved = list(point)
         moved[i] += h
         error = max(error, abs(slopes[i] - truth[i]))
@@ -271,10 +275,10 @@ def check_symmetric_difference(solve):
             f"{forward_error / error:,.0f} times as close")
 
 
-def compare_slopes(got, expected, mistakes_x, mistakes_y):
+def _compare_slopes(got, expected, mistakes_x, mistakes_y):
     for i, mistakes in enumerate((mistakes_x, mistakes_y, [])):
         what = f"the slope of x^3 + 2xy + z with respect to {'xyz'[i]} at (2, 3, 5) with h = 0.25"
-        compare(what, got[i], expected[i], mistakes=mistakes)
+        _compare(what, got[i], expected[i], mistakes=mistakes)
 
 
 def check_number(solve):
@@ -286,7 +290,7 @@ def check_number(solve):
     b = a + a
     c = b + a
     (c + b).backward()
-    compare("a.grad, where b = a + a, c = b + a, after (c + b).backward()", a.grad, 5.0, mistakes=[
+    _compare("a.grad, where b = a + a, c = b + a, after (c + b).backward()", a.grad, 5.0, mistakes=[
         (1.0, "a and b are used twice: add to their grad (+=) instead of replacing it"),
         (7.0, "b passed its grad on before all of it had arrived, and then again; use a topological order"),
         (3.0, "either b passed its grad on too early (use a topological order), or a + a counts a only once"),
@@ -310,7 +314,7 @@ def check_operations(solve):
             raise Wrong(f"{text}: expected a {solve.__name__}, got {result!r}")
         if any(isinstance(each, micrograd.Value) for each in getattr(result, "__dict__", {}).values()):
             raise Wrong("a shortcut: there is a micrograd.Value inside; do without it")
-        compare(f"({text}).data for a = 2, b = 3", result.data, data, mistakes=[
+        _compare(f"({text}).data for a = 2, b = 3", result.data, data, mistakes=[
             (-data, "mind the sign"), (math.log10(2), "log is the natural logarithm")])
         result.backward()
         for name, number, slope in (("a", a, slope_a), ("b", b, slope_b)):
@@ -318,8 +322,8 @@ def check_operations(solve):
             if result.grad != 1:
                 hint = "the derivative of the result with respect to itself is 1; start from there"
                 mistakes = [(0.0, hint)]
-            compare(f"{name}.grad after ({text}).backward() for a = 2, b = 3", number.grad, slope,
-                    mistakes=mistakes)
+            _compare(f"{name}.grad after ({text}).backward() for a = 2, b = 3", number.grad, slope,
+                     mistakes=mistakes)
 
 
 def check_softmax(solve):
@@ -330,15 +334,18 @@ def check_softmax(solve):
     probabilities = [count / total for count in counts]
     loss = -probabilities[3].log()
     softmax = [math.exp(x) / sum(map(math.exp, data)) for x in data]  # the closed form
-    compare("loss.data", loss.data, -math.log(softmax[3]))
+    _compare("loss.data", loss.data, -math.log(softmax[3]))
     loss.backward()
     not_passed_on = "every Number passes its grad on to those it was computed from, beginning with the loss"
     for i in range(3):
-        compare(f"logits[{i}].grad", logits[i].grad, softmax[i], mistakes=[(0.0, not_passed_on)])
+        _compare(f"logits[{i}].grad", logits[i].grad, softmax[i], mistakes=[
+            (0.0, not_passed_on),
+            (math.exp(data[i]), "the chain rule: multiply each derivative by the grad of the result"),
+        ])
     p = softmax[3]
     twice = ("counts[3] is used twice: its grad is the sum of two parts (+=), and it may pass that on only "
              "when both have arrived (topological order)")
-    compare("logits[3].grad", logits[3].grad, p - 1, mistakes=[
+    _compare("logits[3].grad", logits[3].grad, p - 1, mistakes=[
         (0.0, not_passed_on),
         (-1.0, twice),
         (p, twice),
@@ -368,23 +375,38 @@ def verdict(solve, check):
     try:
         remark = check(solve)
     except NotImplementedError as error:
-        if not error.args:  # the blank
-            return "to do", ""
-        return "wrong", describe(error, check)
+        if not error.args:  # a blank
+            return "to do", _blank_part(error, solve)
+        return "wrong", _describe(error, check)
     except Wrong as error:
         return "wrong", str(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001 (unfinished code fails in many ways)
-        return "wrong", describe(error, check)
+        return "wrong", _describe(error, check)
     return "right", remark or ""
 
 
-def describe(error, check):
-    """An exception in one line: its name, the line of the exercise that raised it, its message."""
-    text = type(error).__name__
-    if str(error):
-        text += f": {str(error).splitlines()[0]}"
+def _blank_part(error, solve):
+    """What is blank although something was written: another function or method. Otherwise nothing."""
+    blank = traceback.extract_tb(error.__traceback__)[-1].name
+    methods = [name for name, value in vars(solve).items() if inspect.isfunction(value)]
+    if blank in (solve.__name__, *methods[:1]):  # the check of a class begins with its first method
+        return ""
+    return f"{blank} is still blank"
+
+
+def _in_a_line(error):
+    """The name of an exception and its message, without line breaks and not too long."""
+    message = textwrap.shorten(str(error), 300, placeholder=" ...")
+    if not message:
+        return type(error).__name__
+    return f"{type(error).__name__}: {message}"
+
+
+def _describe(error, check):
+    """An exception in one line: the line of the exercise that raised it, its name, its message."""
+    text = _in_a_line(error)
     file = check.__code__.co_filename
-    first_check = compare.__code__.co_firstlineno  # the exercises stand above it
+    first_check = _compare.__code__.co_firstlineno  # the exercises stand above it
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == file and frame.lineno < first_check]
     if not lines:
@@ -392,21 +414,26 @@ def describe(error, check):
     return f"line {lines[-1]}: {text}"
 
 
-class Parser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
     def error(self, message):
         self.exit(2, f"exercises: {message}\n")
 
 
-def parse_arguments(arguments):
-    parser = Parser(prog="exercises", description=__doc__,
-                    formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("numbers", nargs="*", metavar="NUMBER", help=f"any of {', '.join(EXERCISES)}")
+def _parse_arguments(arguments):
+    parser = _Parser(prog="exercises", description=__doc__,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", nargs="*", metavar="NUMBER",
+                        help=f"any of {', '.join(EXERCISES)}; the beginning of several means all of them")
     parser.add_argument("--copy", metavar="FILE", help="write a copy of this file, to work in, and stop")
     parser.add_argument("--json", action="store_true", help="print a JSON object per exercise, for teachers")
     args = parser.parse_args(arguments)
+    chosen = []
     for number in args.numbers:
-        if number not in EXERCISES:
+        found = [each for each in EXERCISES if each.startswith(number)]
+        if not found:
             parser.error(f"there is no exercise {number}; there are {', '.join(EXERCISES)}")
+        chosen += found
+    args.numbers = chosen
     if args.copy is not None and (args.numbers or args.json):
         parser.error("--copy cannot be combined with anything else")
     return args
@@ -433,21 +460,25 @@ def write_copy(path):
 
 def main(arguments):
     """Check the exercises that the arguments name, or all of them. Returns the exit status."""
-    args = parse_arguments(arguments)
+    args = _parse_arguments(arguments)
     if args.copy is not None:
         return write_copy(args.copy)
     results = []
     for number in args.numbers or EXERCISES:
         solve, check = EXERCISES[number]
-        if args.json:
-            with contextlib.redirect_stdout(sys.stderr):  # what an answer prints is not part of the JSON
+        if args.numbers and not args.json:
+            print(inspect.getdoc(solve) or "The task was in the docstring, which is gone.", end="\n\n")
+        output = sys.stderr if args.json else sys.stdout  # what an answer prints is not part of the JSON
+        try:
+            with contextlib.redirect_stdout(output):
                 result, message = verdict(solve, check)
+        except KeyboardInterrupt:
+            print(f"exercises: interrupted in {number}", file=sys.stderr)
+            return 130
+        if args.json:
             line = {"exercise": number, "function": solve.__name__, "result": result, "message": message}
             print(json.dumps(line), flush=True)
         else:
-            if args.numbers:
-                print(inspect.getdoc(solve) or "The task was in the docstring, which is gone.", end="\n\n")
-            result, message = verdict(solve, check)
             if message:
                 message = f": {message}"
             print(f"{number:4}  {solve.__name__:22}  {result}{message}", flush=True)

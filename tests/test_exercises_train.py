@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ])
 def test_a_training_that_cannot_begin_says_why(arguments, status, message, capsys):
     try:
-        found = exercises.train(arguments)
+        found = exercises.train_command(arguments)
     except SystemExit as end:  # argparse's
         found = end.code
     output = capsys.readouterr()
@@ -56,18 +56,18 @@ def test_the_command_trains_with_the_functions_of_a_copy(tmp_path):
 
 
 def test_a_tenth_is_never_trained_on_and_always_the_same():
-    pairs = exercises.problems("/")
-    training, unseen = exercises.unseen_tenth(pairs)
+    pairs = exercises._problems("/")
+    training, unseen = exercises._unseen_tenth(pairs)
     assert len(pairs) == 9900 and len(unseen) == 990
     assert sorted(training + unseen) == pairs
-    assert exercises.unseen_tenth(pairs)[1] == unseen
+    assert exercises._unseen_tenth(pairs)[1] == unseen
 
 
 def test_answers_to_all_problems_are_those_of_python():
     for operation in "+-*":
         for a, b in itertools.product((0, 7, 99), repeat=2):
-            assert exercises.answer_to(a, operation, b) == eval(f"{a}{operation}{b}")  # noqa: S307
-    assert exercises.answer_to(99, "/", 7) == (14, 1)
+            assert exercises._answer_to(a, operation, b) == eval(f"{a}{operation}{b}")  # noqa: S307
+    assert exercises._answer_to(99, "/", 7) == (14, 1)
 
 
 def random_gpt(text, block_size):
@@ -87,7 +87,7 @@ def test_questions_of_different_lengths_are_completed_as_generate_completes_each
     expected = [gpt.generate(model, vocab, prompt=f"\n{question}", max_new_tokens=24, temperature=0)[0]
                 .removeprefix(f"\n{question}").partition("\n")[0] for question in questions]
     assert len(set(expected)) > 1
-    assert exercises.complete(model, vocab, questions) == expected
+    assert exercises._complete(model, vocab, questions) == expected
 
 
 def test_the_targets_of_the_calculator_are_those_of_7_6():
@@ -98,7 +98,7 @@ def test_the_targets_of_the_calculator_are_those_of_7_6():
     starts = torch.tensor([i for i in range(len(text) - 12) if text[i] == "\n"])
     x, y = gpt.windows(tokens, starts, 10)
     expected = solutions.answers_only(x, y, newline, equals)
-    assert torch.equal(exercises.after_equals(x, y, newline, equals), expected)
+    assert torch.equal(exercises._after_equals(x, y, newline, equals), expected)
 
 
 @pytest.mark.parametrize("write, message", [
@@ -108,7 +108,7 @@ def test_the_targets_of_the_calculator_are_those_of_7_6():
 ])
 def test_lines_that_no_gpt_can_be_asked_about_are_refused(write, message):
     with pytest.raises(exercises.Wrong, match=message):
-        exercises.train_sums(write, exercises.everything, 1)
+        exercises.train_sums(write, exercises._everything, 1)
 
 
 def test_targets_that_leave_nothing_to_learn_are_refused():
@@ -140,7 +140,7 @@ def test_the_calculator_is_asked_what_it_was_not_trained_on(capsys):
     assert shares == {"+": 0, "-": 0, "*": 0, "/": 0}
     assert len(set(written)) == len(written) == 35_910
     for operation in "+-*/":
-        unseen = exercises.unseen_tenth(exercises.problems(operation))[1]
+        unseen = exercises._unseen_tenth(exercises._problems(operation))[1]
         assert not {(operation, a, b) for a, b in unseen} & set(written)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("35,910 problems to train on, ")
@@ -170,4 +170,4 @@ def test_a_file_with_an_idea_is_the_same_as_its_changes(tmp_path):
     old, new = next(iter(solutions.idea().items()))
     mine = tmp_path / "my_gpt.py"
     mine.write_text((ROOT / "gpt" / "gpt.py").read_text().replace(old, new))
-    assert exercises.edited_source(mine) == exercises.edited_source({old: new})
+    assert exercises._edited_source(mine) == exercises._edited_source({old: new})
