@@ -64,7 +64,7 @@ def why():
 
 def zero_start():
     """4.1: the loss when all weights start at zero."""
-    data = exercises.groups(exercises.names()["training"], 3)
+    data = exercises._groups(exercises._names()["training"], 3)
     x, y = data[:, :3], data[:, 3]
     for start in ("zero", "random"):
         factor = 0.0 if start == "zero" else 1.0
@@ -229,7 +229,7 @@ def mean_loss(losses):
 
 
 def counting():
-    words = exercises.names()
+    words = exercises._names()
     print("letters  add-alpha: alpha, validation, test        "
           "Kneser-Ney: discount, validation, test, seconds")
     for n in range(1, 7):
@@ -249,7 +249,7 @@ def counting():
 
 def networks(folders):
     """Kneser-Ney of five letters beside networks, by what the counts have seen and by the position."""
-    words = exercises.names()
+    words = exercises._names()
     test, n = words["test"], 5
     seen = {}
     for word in words["training"]:
@@ -295,7 +295,7 @@ def networks(folders):
 
 def picture(folder):
     """Draw the validation losses of all types, and that of Kneser-Ney as a line: makemore/losses.png."""
-    words = exercises.names()
+    words = exercises._names()
     losses = letter_losses(solutions.kneser_ney(words["training"], 5, 0.9), words["validation"], 5)
     loss, _ = mean_loss(losses)
     runs = {name: SimpleNamespace(**makemore.read_checkpoint(Path(folder) / name)["progress"])
@@ -310,8 +310,8 @@ def picture(folder):
 
 def direct():
     """3.4: the MLP of lecture 3, 10,000 steps, with and without direct connections."""
-    words = exercises.names()
-    data = {part: exercises.groups(words[part], 3) for part in words}
+    words = exercises._names()
+    data = {part: exercises._groups(words[part], 3) for part in words}
     for hidden, seed, with_direct in itertools.product((200, 20), (1, 2, 3), (False, True)):
         generator = torch.Generator().manual_seed(seed)
 
@@ -376,9 +376,9 @@ def forward(pairs):
 
 def sums(steps=None, seeds=5):
     """7.5 and 7.6: answers backwards or forward, all characters learned or the answers alone."""
-    steps = gpt_exercises.STEPS["7.5"] if steps is None else int(steps)
+    steps = gpt_exercises._STEPS["7.5"] if steps is None else int(steps)
     orders = {"backwards": solutions.sum_lines, "forward": forward}
-    losses = {"all characters": gpt_exercises.everything, "the answers alone": solutions.answers_only}
+    losses = {"all characters": gpt_exercises._everything, "the answers alone": solutions.answers_only}
     shares = {}
     for seed in range(1, int(seeds) + 1):
         for (order, write), (loss, targets) in itertools.product(orders.items(), losses.items()):
@@ -401,7 +401,7 @@ def standard_error(numbers):
 
 def idea():
     """7.9: the idea of the solution."""
-    gpt_exercises.train_idea(solutions.idea(), gpt_exercises.STEPS["7.9"])
+    gpt_exercises.train_idea(solutions.idea(), gpt_exercises._STEPS["7.9"])
 
 
 class Answers(solutions.Calculator):
@@ -413,7 +413,7 @@ class Answers(solutions.Calculator):
 
 def calculator(steps=None):
     """7.8: with a scratchpad and without one."""
-    steps = gpt_exercises.STEPS["7.8"] if steps is None else int(steps)
+    steps = gpt_exercises._STEPS["7.8"] if steps is None else int(steps)
     for name, solution in (("with a scratchpad", solutions.Calculator()), ("without", Answers())):
         start, used = time.perf_counter(), time.process_time()
         shares = gpt_exercises.train_calculator(solution, steps)
