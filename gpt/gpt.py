@@ -1215,7 +1215,7 @@ class Run:
 
     def look(self):
         """Evaluate, keep the best weights, save, report, print a sample."""
-        validation, _ = self.evaluate(characters=24_576)
+        validation, _ = self.evaluate(characters=16_384)
         if math.isnan(validation):
             validation = math.inf  # so that it can be compared
         since = self.log[-1][0] if self.log else 0  # the step of the last evaluation
