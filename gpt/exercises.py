@@ -257,7 +257,8 @@ def idea():
 
 # ------------------------------------------------------------------------------------------------------------
 # The checks. `mistakes` lists what common mistakes give, each with its hint.
-# Their names begin with _, check_ or train_: a function of yours that had the same name would be replaced.
+# Their names begin with _, check_ or train_ (or are Wrong, verdict, write_copy, main, EXERCISES): a function of
+# yours that had the same name would be replaced.
 
 
 def _compare(what, got, expected, tolerance=1e-5, mistakes=(), otherwise="", note=None):
@@ -1115,8 +1116,11 @@ def _train(number, steps):
             train_calculator(Calculator(), steps)
         else:
             train_idea(idea(), steps)
-    except NotImplementedError:
-        print("exercises: 7.5 is still to do; 7.6 trains on its lines", file=sys.stderr)
+    except NotImplementedError as error:
+        message = "7.5 is still to do; 7.6 trains on its lines"
+        if error.args:  # a blank has none
+            message = _describe(error, check)
+        print(f"exercises: {message}", file=sys.stderr)
         return 1
     except Wrong as error:
         print(f"exercises: {error}", file=sys.stderr)

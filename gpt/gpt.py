@@ -19,7 +19,7 @@ three seeds, 0 if it is within two standard errors):
     (5) 0.005   the last layers of a block begin at zero (Zhang et al. 2019, "Fixup")
     (6) 0.101   the three characters before are added at the input, as in lecture 3 (Bengio et al. 2003)
     (7) 0.183   Muon trains the matrices of the blocks (Jordan et al. 2024)
-    (8) -0.025  an epoch visits all of the text once (300 steps are half an epoch; the default run: 0.009)
+    (8) -0.025  an epoch visits all of the text once (300 steps are 0.6 of an epoch; the default run: 0.009)
     (9) 0.041   windows are short at first (Press et al. 2021)
 
 "Try:" marks lines to change yourself.
@@ -92,7 +92,7 @@ def configure(device="cpu", **values):
 
     Raises UserError for impossible values, TypeError for settings that do not exist.
     """
-    defaults = {} if str(device).startswith("cpu") else GPU
+    defaults = {} if is_cpu(device) else GPU
     return check_config(Config(**(defaults | values)))
 
 
@@ -419,11 +419,16 @@ def set_learning_rate(optimizers, step, config):
 # Training
 
 
+def windows_in_epoch(length, block_size):
+    """One fewer than fit into the text, so that the offset has room; at least one."""
+    return max(1, (length - 1) // block_size - 1)
+
+
 @functools.lru_cache(maxsize=2)
 def epoch_starts(seed, epoch, length, block_size):
     """Where the windows of an epoch begin: end to end from a random offset, in random order."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    count = max(1, (length - 1) // block_size - 1)
+    count = windows_in_epoch(length, block_size)
     spare = length - block_size * count  # characters that no window needs
     offset = torch.randint(min(block_size, spare), (1,), generator=generator)
     return offset + block_size * torch.randperm(count, generator=generator)
@@ -434,7 +439,7 @@ def batch_starts(length, config, step, team):
 
     (8) An epoch visits all of the text once. The lecture draws its windows at random.
     """
-    count = len(epoch_starts(config.seed, 0, length, config.block_size))  # windows in an epoch
+    count = windows_in_epoch(length, config.block_size)
     first = (step * team.size + team.rank) * config.batch_size
     starts = []
     for number in range(first, first + config.batch_size):
@@ -575,6 +580,7 @@ def resume(out=DEFAULT_OUT, text=None, *, device="auto", source="", max_steps=No
     `text` is needed only if the run did not read it from a file. `max_steps`: a new total; the learning rate
     then falls until that step. Raises UserError if there is no such run, or if the text is not the same.
     """
+    out = folder_of(out)
     checkpoint = read_checkpoint(out)
     text, config, source = of_the_same_run(checkpoint, out, text, source, max_steps)
     return train(text, config, out, device=device, source=source, checkpoint=checkpoint, **sampling)
@@ -603,7 +609,8 @@ def draw(logits, temperature, top_k, generator):
     logits, tokens = logits.topk(k)  # (B, k), the likeliest first
     if temperature == 0:
         return tokens[:, 0]
-    probabilities = (logits.double() / temperature).softmax(dim=1)
+    logits = logits.double() - logits[:, :1]  # at most 0, so that nothing overflows
+    probabilities = (logits / temperature).softmax(dim=1)
     choice = torch.multinomial(probabilities, 1, generator=generator)  # (B, 1)
     return tokens.gather(1, choice)[:, 0]
 
@@ -840,6 +847,13 @@ def pick_device(name):
     return device
 
 
+def is_cpu(device):
+    """Whether a device is the CPU; "auto" is, if there is no CUDA GPU."""
+    if str(device) == "auto":
+        return not torch.cuda.is_available()
+    return str(device).startswith("cpu")
+
+
 def has_bfloat16(device):
     """Whether matrix products are fast in bfloat16: on Nvidia GPUs from compute capability 8.0 on."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
@@ -1002,6 +1016,8 @@ def read_checkpoint(out, wanted=FORMAT, names=CONTENT):
         with zipfile.ZipFile(path):  # on any other file torch would print warnings
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         found = checkpoint["format"]
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         raise UserError(f"{path} is damaged, or not a checkpoint") from None
     if found != wanted:
@@ -1011,6 +1027,19 @@ def read_checkpoint(out, wanted=FORMAT, names=CONTENT):
         return content | {"config": Config(**checkpoint["config"])}
     except (KeyError, TypeError):
         raise UserError(f"{path} is damaged, or not a checkpoint") from None
+
+
+def folder_of(out):
+    """The folder of a run, for `resume`; out may be its model.pt too.
+
+    Raises UserError for another checkpoint: the run would replace model.pt, which may be a later one.
+    """
+    if not Path(out).is_file():
+        return out
+    if Path(out).name != "model.pt":
+        raise UserError(f"{out} can be sampled from, but not continued; copy it as model.pt into a folder of "
+                        "its own")
+    return Path(out).parent
 
 
 def take_weights(model, checkpoint):
@@ -1127,8 +1156,8 @@ class Run:
         self.log = []  # (step, seconds, training, validation) of each evaluation
         self.progress = Progress()
         self.handler = None  # of Ctrl-C before the run
-        self.pressed = False  # Ctrl-C in this process
-        self.stopped = False  # by Ctrl-C in any process
+        self.pressed = False  # Ctrl-C, perhaps in the middle of a step
+        self.stopped = False  # Ctrl-C in any process, seen between two steps
         if checkpoint:
             self.restore(checkpoint)
         if config.end < self.step:
@@ -1137,8 +1166,6 @@ class Run:
 
     def restore(self, checkpoint):
         """Continue where the run of a checkpoint stopped."""
-        if self.folder.is_file():  # model.pt was named, not its folder
-            self.folder = self.folder.parent
         if checkpoint["processes"] != self.team.size:
             raise UserError(f"the run has {checkpoint['processes']} process(es), not {self.team.size}")
         # The number of threads changes the order of summation, hence the rounding.
@@ -1231,7 +1258,7 @@ class Run:
         if batches:
             losses += f", batches {training:.4f}"
         self.progress.say(self.describe(losses))
-        if self.step != self.config.end:
+        if self.step != self.config.end and validation < math.inf:
             short = {"num_samples": 1, "max_new_tokens": 100, "seed": self.step}
             for line in generate(self.model, self.vocab, **self.sampling | short)[0].strip("\n").split("\n"):
                 print(f"    {line}")

@@ -17,8 +17,12 @@ precision. For tinyshakespeare.txt that is 145 MB.
 """
 import dataclasses
 import math
+import signal
 import sys
 import typing
+
+if __name__ == "__main__":  # importing torch takes seconds: let Ctrl-C end it without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import numpy as np
 import torch
@@ -231,7 +235,8 @@ class Copy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.trust = nn.Parameter(torch.linspace(-6, 0, self.LONGEST + 1))  # before the sigmoid; length 0 is unused
+        # By length, before the sigmoid; length 0 is unused.
+        self.trust = nn.Parameter(torch.linspace(-6, 0, self.LONGEST + 1))
 
     def forward(self, log_probs, text):
         """Mix log_probs (B, T, V), for the last T positions of text (B, S), with the copies found in text."""
@@ -327,7 +332,7 @@ def read_checkpoint(out):
 
 def configure(device="cpu", **values):
     """The Config for a kind of device; see gpt.configure."""
-    defaults = DEFAULTS if str(device).startswith("cpu") else {"block_size": 1024, "batch_size": 16}
+    defaults = DEFAULTS if gpt.is_cpu(device) else {"block_size": 1024, "batch_size": 16}
     return gpt.configure(device, **defaults | values)
 
 
@@ -352,7 +357,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     if init_from:
         gpt.take_weights(model, before)
     optimizers = gpt.make_optimizers(model, config)
-    run = Run(out, config, model, vocab, optimizers, data["validation"].to(device), sampling, source,
+    run = Run(out, config, model, vocab, optimizers, data["validation"], sampling, source,
               gpt.digest(text), checkpoint, team)
     run.introduce(data)
     model.counts = Counts.count(data["training"].numpy(), len(vocab), run.progress)
@@ -363,7 +368,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     bfloat16 = gpt.has_bfloat16(device)
     forward = gpt.for_training(model, team)
 
-    # The loop: that of gpt.py, and the counts' predictions for the batch.
+    # The loop: as in gpt.py, with the counts' predictions, and with whole windows from the first step on.
     with gpt.seeded(config.seed), run:
         for step in run:
             starts = gpt.batch_starts(len(tokens), config, step, team).to(device)
@@ -385,6 +390,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
 
 def resume(out=DEFAULT_OUT, text=None, *, device="auto", source="", max_steps=None, **sampling):
     """Continue the run in a folder exactly where it stopped: see gpt.resume."""
+    out = gpt.folder_of(out)
     checkpoint = read_checkpoint(out)
     text, config, source = gpt.of_the_same_run(checkpoint, out, text, source, max_steps)
     return train(text, config, out, device=device, source=source, checkpoint=checkpoint, **sampling)
@@ -406,4 +412,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # torch is imported now
     sys.exit(main(sys.argv[1:]))

@@ -394,7 +394,8 @@ def search():
 
 # ------------------------------------------------------------------------------------------------------------
 # The checks. `mistakes` lists what common mistakes give, each with its hint.
-# Their names begin with _, check_ or train_: a function of yours that had the same name would be replaced.
+# Their names begin with _, check_ or train_ (or are Wrong, verdict, write_copy, main, EXERCISES): a function of
+# yours that had the same name would be replaced.
 
 
 def _compare(what, got, expected, tolerance=1e-5, mistakes=(), otherwise=""):

@@ -312,12 +312,15 @@ def contexts(x, n):
 
 
 def ranges(start, end):
-    """The numbers of several ranges, one range after the other: from 4 to 7 and from 9 to 11, they are 4, 5, 6
-    and 9, 10. Returns for each the index of its range (0, 0, 0, 1, 1), and the number itself."""
+    """The numbers of several ranges, one range after the other, and for each the index of its range.
+
+    From 4 to 7 and from 9 to 11, the numbers are 4, 5, 6, 9, 10 and the indices 0, 0, 0, 1, 1.
+    """
     lengths = end - start
     index = torch.repeat_interleave(lengths)
     before = lengths.cumsum(0) - lengths  # how many numbers the ranges before it have
-    return index, torch.arange(len(index), device=start.device) - before[index] + start[index]
+    numbers = torch.arange(len(index), device=start.device) - before[index] + start[index]
+    return numbers, index
 
 
 class NGram(nn.Module):
@@ -359,7 +362,7 @@ class NGram(nn.Module):
         # The groups of a context are neighbours among the sorted numbers.
         start = torch.searchsorted(self.groups, first)
         end = torch.searchsorted(self.groups, first + self.vocab_size)
-        row, group = ranges(start, end)
+        group, row = ranges(start, end)
         counts = self.alpha.repeat(len(first), self.vocab_size)  # (N, V)
         counts[row, self.groups[group] - first[row]] += self.counts[group]
         counts = counts.view(*x.shape, -1)  # (B, T, V)
@@ -478,7 +481,7 @@ class BatchNormMLP(nn.Module):
         real = is_real(x)  # (B, T), N of them true
         h = self.embed(contexts(x, self.context)[real]).flatten(1)  # (N, n * n_embd)
         for linear, norm, tanh in zip(self.linears, self.norms, self.tanhs):
-            h = tanh(norm(linear(h)))  # (N, n_embd2)  Try: tanh(linear(h)): -0.027, as it is faster.
+            h = tanh(norm(linear(h)))  # (N, n_embd2)  Try: tanh(linear(h)): -0.027: a step is cheaper.
         logits = self.head(h)  # (N, V)
         out = logits.new_zeros(*x.shape, logits.shape[1])  # (B, T, V)
         out[real] = logits  # back to one row per word; the loss ignores the zeros at the padding
@@ -767,6 +770,8 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             shapes = {}  # matrices of one shape are made orthogonal together
             for p in group["params"]:
+                if p.grad is None:  # it is frozen
+                    continue
                 if "momentum" not in self.state[p]:
                     self.state[p]["momentum"] = torch.zeros_like(p)
                 momentum = self.state[p]["momentum"]
@@ -996,8 +1001,7 @@ def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options)
     `words` are needed only if the run did not read them from a file. `max_steps`: a new total; the learning
     rate then falls until that step. Raises UserError if there is no such run, or if the words differ.
     """
-    if Path(out).name == "model.pt" and Path(out).is_file():
-        out = Path(out).parent
+    out = folder_of(out)
     checkpoint = read_checkpoint(out)
     config = checkpoint["config"]
     if not source:
@@ -1075,9 +1079,10 @@ def generate(model, vocab, prompt="", num_samples=20, temperature=1.0, top_k=Non
     """A list of `num_samples` words that begin with `prompt`, sampled letter by letter.
 
     temperature: 0 takes the most likely letter, below 1 is more careful, above 1 more daring. top_k: only
-    the k most likely letters. seed: the same one gives the same words. All words grow together as rows of
-    a batch, until each has ended or has `max_length` letters after its prompt. `progress` shows a line when
-    it takes long. Raises UserError for a prompt with characters that are not in the vocabulary.
+    the k most likely letters. seed: the same one gives the same words, if as many are sampled. All words grow
+    together as rows of a batch, until each has ended or has `max_length` letters after its prompt. `progress`
+    shows a line when it takes long. Raises UserError for a prompt with characters that are not in the
+    vocabulary.
     """
     options = check_sampling(vocab, {
         "prompt": prompt, "num_samples": num_samples, "temperature": temperature, "top_k": top_k,
@@ -1679,13 +1684,16 @@ def read_checkpoint(out):
     if not path.is_file():
         path = path / "model.pt"
     if not path.exists():
-        others = ", ".join(str(other.parent) for other in sorted(Path(out).glob("*/model.pt")))  # of --type all
+        others = sorted(Path(out).glob("*/model.pt"))  # of --type all
+        others = ", ".join(str(other.parent) for other in others)
         todo = f"choose one of {others}" if others else "train a model first"
         raise UserError(f"{path} does not exist; {todo}")
     try:
         with zipfile.ZipFile(path):  # on any other file torch would print warnings
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         found = checkpoint["format"]
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
     except Exception:  # noqa: BLE001 (torch.load fails in as many ways as there are damaged files)
         raise UserError(f"{path} is damaged, or not a checkpoint") from None
     if found != FORMAT:
@@ -1695,6 +1703,19 @@ def read_checkpoint(out):
         return content | {"config": Config(**checkpoint["config"])}
     except (KeyError, TypeError):
         raise UserError(f"{path} is damaged, or not a checkpoint") from None
+
+
+def folder_of(out):
+    """The folder of a run, for `resume`; out may be its model.pt too.
+
+    Raises UserError for another checkpoint: the run would replace model.pt, which may be a later one.
+    """
+    if not Path(out).is_file():
+        return out
+    if Path(out).name != "model.pt":
+        raise UserError(f"{out} can be sampled from, but not continued; copy it as model.pt into a folder of "
+                        "its own")
+    return Path(out).parent
 
 
 # Between two steps
@@ -1779,8 +1800,8 @@ class Run:
         self.progress = Progress()
         self.diagnosis = None
         self.handler = None  # of Ctrl-C before the run
-        self.pressed = False  # Ctrl-C
-        self.stopped = False  # by Ctrl-C
+        self.pressed = False  # Ctrl-C, perhaps in the middle of a step
+        self.stopped = False  # that was seen between two steps
         if checkpoint:
             self.restore(checkpoint)
         if config.end < self.step:
@@ -1932,7 +1953,7 @@ class Run:
         noise = "of one word" if math.isnan(error) else f"standard error {error:.4f}"
         self.progress.say(f"loss: {losses} ({noise}) with the weights of step {self.best_step}, "
                           f"the best in validation; {self.seconds:.0f} s of training")
-        if self.data["training"].starts[-1] > enough(self.vocab):
+        if self.data["training"].starts[-1] >= enough(self.vocab):
             print(f"(losses of the first {enough(self.vocab):,} characters, if there are more)")
         if self.best_step == 0:
             step, _, training, validation = self.log[-1]
@@ -2015,7 +2036,11 @@ def execute(args):
     elif args.type == "all":
         train_all(words, args.work_dir, settings, options)
     else:
-        train(words, configure(args.type or "transformer", **settings), args.work_dir, **options)
+        kind = args.type or "transformer"
+        unused = [flag(name) for name in settings if getattr(DEFAULTS[kind], name) is None]
+        if unused:
+            print(f"{kind} does not use {', '.join(unused)}")
+        train(words, configure(kind, **settings), args.work_dir, **options)
 
 
 def sample_only(args, settings, options):

@@ -1,8 +1,8 @@
 """Programs in processes of their own, forked from the tests'.
 
-A fresh Python needs five seconds to import what torch and matplotlib need to train and draw. A fork has it imported
-already, but nothing of the project. It gets arguments, a folder, an environment and standard streams as any
-other process does. How the programs start and end is tested with real processes too.
+A fresh Python needs five seconds to import what torch and matplotlib need to train and draw. A fork has it
+imported already, but nothing of the project. It gets arguments, a folder and standard streams as any other
+process does. How the programs start and end is tested with real processes too.
 """
 import atexit
 import gc
@@ -30,15 +30,20 @@ class Child:
 
     def __init__(self, *arguments, cwd=".", input="", timeout=300):
         self.arguments = [str(argument) for argument in arguments]
-        self.files = [tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(3)]  # stdin, stdout, stderr
+        # stdin, stdout, stderr
+        self.files = [tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(3)]
         self.files[0].write(input)
         self.files[0].seek(0)
         self.pid = os.fork()
         if self.pid == 0:
-            signal.alarm(timeout)  # it ends the child
-            for number, file in enumerate(self.files):
-                os.dup2(file.fileno(), number)
-            os._exit(run(self.arguments, cwd))
+            status = 1
+            try:
+                signal.alarm(timeout)  # it ends the child
+                for number, file in enumerate(self.files):
+                    os.dup2(file.fileno(), number)
+                status = run(self.arguments, cwd)
+            finally:
+                os._exit(status)
 
     def has_ended(self):
         """Whether it has ended by itself; it can still be waited for."""
@@ -76,6 +81,9 @@ def run(arguments, cwd):
             runpy.run_path(arguments[0], run_name="__main__")
     except SystemExit as end:
         status = end.code
+        if isinstance(status, str):  # as Python does it
+            print(status, file=sys.stderr)
+            status = 1
     except BaseException:
         traceback.print_exc()
         status = 1

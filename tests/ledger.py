@@ -5,8 +5,8 @@
 
 Every entry of LEDGER is an edit of a file. A copy of the file with the edit and a copy without it are trained
 on the same data with the same seeds and for the same seconds of training: an edit that makes a step cheaper
-gets more steps. How long a step takes is measured in short trials in which both copies take turns, so only the trials
-need a quiet machine. They can be run first, and the rows then be trained in two processes:
+gets more steps. How long a step takes is measured in short trials in which both copies take turns, so only
+the trials need a quiet machine. They can be run first, and the rows then be trained in two processes:
 
     python tests/benchmark.py gpt --ledger --trials out/times.json
     python tests/benchmark.py gpt --ledger --times out/times.json --part 1/2
@@ -170,7 +170,8 @@ LEDGER = [
     Edit("gpt", "15 * torch.tanh(logits / 15)", "soft-capped logits: 15 tanh(x / 15)", {
         "return self.head(norm(x)).float()": "return 15 * torch.tanh(self.head(norm(x)).float() / 15)",
     }),
-    Edit("gpt", "--weight-decay 0.1", "weight decay of 0.1 in the blocks", {}, settings={"weight_decay": 0.1}),
+    Edit("gpt", "--weight-decay 0.1", "weight decay of 0.1 in the blocks", {},
+         settings={"weight_decay": 0.1}),
     # gpt.py: the lecture's own parts left out.
     Edit("gpt", "", "no attention", {
         "x = x + self.dropout(self.attention(norm(x), cache))": "pass",
@@ -405,6 +406,8 @@ def selected(files, only, part="1/1"):
     if not found:
         sys.exit("\n  ".join([f"--only {only!r}: no such edit; there are", *edits]))
     first, parts = map(int, part.split("/"))
+    if not 1 <= first <= parts:
+        sys.exit(f"--part {part}: K/N needs a K from 1 to N")
     return found[first - 1 :: parts]
 
 
@@ -516,6 +519,8 @@ def add_arguments(parser):
 def run(files, args):
     """What the arguments of `add_arguments` ask for."""
     if args.trials:
+        if args.times or args.part != "1/1":
+            sys.exit("--trials cannot be combined with --times or --part")
         write_times(files, args.trials, args.only, args.steps)
     else:
         print_table(files, args.seeds, args.only, args.steps, args.part, args.times)

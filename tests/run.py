@@ -1,7 +1,7 @@
 """All tests, in as many processes as there are cores: python tests/run.py
 
-They are the tests of `python -m pytest`, in half the time on two cores. A dot is a test that passed, F one that
-failed. Each file prints a line when it is done; the reports of those that failed come at the end.
+They are the tests of `python -m pytest`, in half the time on two cores. A dot is a test that passed, F one
+that failed. Each file prints a line when it is done; the reports of those that failed come at the end.
 """
 import argparse
 import os
@@ -17,7 +17,8 @@ import conftest  # noqa: F401 (before torch: it sets the number of threads)
 import forked  # noqa: F401 (imports torch; the processes below are forked from this one)
 import pytest
 
-SLOWEST = ["makemore", "notebooks", "gpt_cli", "exercises", "readme"]  # these begin, so that no core waits at the end
+# These begin, so that no core waits at the end.
+SLOWEST = ["makemore", "notebooks", "gpt_cli", "exercises", "readme"]
 
 
 class Dots:
@@ -29,8 +30,8 @@ class Dots:
     def pytest_runtest_logreport(self, report):
         if report.failed:
             os.write(self.stdout, b"F")
-        elif report.when == "call":
-            os.write(self.stdout, b"." if report.passed else b"s")
+        elif report.skipped or report.when == "call":
+            os.write(self.stdout, b"s" if report.skipped else b".")
 
 
 def files():
@@ -40,15 +41,18 @@ def files():
 
 
 def start(name, report):
-    """Run the tests of a file in a process of its own, which prints into the file `report`; returns its number."""
+    """Run the tests of a file in a process of its own, which prints into `report`; returns its number."""
     child = os.fork()
     if child == 0:
         dots = Dots(os.dup(1))
         os.dup2(report.fileno(), 1)
         os.dup2(report.fileno(), 2)
-        status = pytest.main([str(FOLDER / f"test_{name}.py"), "-q"], plugins=[dots])
-        sys.stdout.flush()
-        os._exit(status)
+        status = 1
+        try:
+            status = pytest.main([str(FOLDER / f"test_{name}.py"), "-q"], plugins=[dots])
+            sys.stdout.flush()
+        finally:
+            os._exit(status)
     return child
 
 

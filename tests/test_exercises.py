@@ -701,7 +701,7 @@ MISTAKES = {
             ("return {", "return 'import torch\\n' * 999 or {", "got a text of several lines; save it"),
             ("/ 15)", "/ 15", "of the edited gpt.py: "),
             ("torch.tanh", "tanh", "of the edited gpt.py: NameError: name 'tanh' is not defined"),
-            ("15 * torch.tanh", "math.nan * torch.tanh", "the model's logits are not numbers"),
+            ("15 * torch.tanh", "math.nan * torch.tanh", "a weight is not finite"),
             ("return {", 'return {"is_causal=q.size(2) > 1": "is_causal=False",', "the model looks ahead")],
 }
 

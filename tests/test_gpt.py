@@ -404,7 +404,7 @@ def test_greedy_text_is_the_likeliest_character_again_and_again(trained):
     for _ in range(8):
         idx = torch.from_numpy(vocab.encode(text).astype(int))[None]
         text += vocab.chars[model(idx)[0, -1].argmax()]
-    for settings in ({"temperature": 0}, {"top_k": 1}, {"temperature": 1e-300}):
+    for settings in ({"temperature": 0}, {"top_k": 1}, {"temperature": 1e-320}):
         assert gpt.generate(model, vocab, prompt="the ", max_new_tokens=8, **settings) == [text]
 
 
@@ -723,3 +723,9 @@ def test_bfloat16_and_compilation_are_for_gpus_that_are_good_at_it(monkeypatch):
     monkeypatch.setattr(gpt.importlib.util, "find_spec", lambda name: None)
     assert not gpt.can_compile(torch.device("cuda"))
     assert not gpt.can_compile(torch.device("cpu")) and not gpt.has_bfloat16(torch.device("cpu"))
+
+
+def test_auto_has_the_sizes_of_the_device_that_it_chooses(monkeypatch):
+    assert gpt.configure("auto") == gpt.configure(gpt.pick_device("auto"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert gpt.configure("auto") == gpt.configure("cuda") != gpt.configure("cpu")

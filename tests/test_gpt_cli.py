@@ -127,6 +127,12 @@ def test_a_checkpoint_is_found_by_its_name_too():
     assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
     gpt.resume("out/gpt/model.pt", max_steps=9, device="cpu")
     assert checkpoint()["progress"]["step"] == 9
+    Path("out/gpt/model.pt").rename("out/gpt/model.1.pt")
+    train("--seed", "1")
+    before = files()
+    with pytest.raises(gpt.UserError, match="can be sampled from, but not continued"):
+        gpt.resume("out/gpt/model.1.pt", max_steps=20, device="cpu")
+    assert files() == before, "a later run is not replaced"
 
 
 def test_a_loaded_model_has_the_best_weights_and_their_loss():

@@ -1473,7 +1473,7 @@ def test_a_checkpoint_with_the_right_name_and_wrong_content_is_refused(flag, tra
         refuse(capsys, [flag], f"has format {other}; this version reads {mm.FORMAT}")
     (out / "model.pt").unlink()
     (out / "model.pt").mkdir()
-    refuse(capsys, [flag], "model.pt is damaged")
+    refuse(capsys, [flag], "cannot read", "Is a directory")
 
 
 def test_what_cannot_be_combined_is_refused(trained, capsys):
@@ -1751,6 +1751,10 @@ def test_a_checkpoint_can_be_named_itself(trained):
     assert mm.resume(out, iter(WORDS), max_steps=9).results["run"].step == 9
     shutil.copy(out / "model.pt", "another.pt")
     assert mm.load("another.pt")[1].chars == vocab.chars
+    before = snapshot(".")
+    with pytest.raises(mm.UserError, match="can be sampled from, but not continued"):
+        mm.resume("another.pt", max_steps=20)
+    assert snapshot(".") == before
 
 
 def test_a_device_that_is_not_there_is_refused_by_load(trained):
@@ -2006,3 +2010,22 @@ def test_help_shows_its_flags_in_groups(capsys):
 def test_num_workers_of_the_original_is_accepted(trained):
     trained("mlp")
     assert not go("--sample-only", "--num-workers", "4")
+
+
+def test_settings_that_a_type_does_not_use_are_named(capsys):
+    assert mm.main(["-i", "words.txt", "--type", "bigram", "--n-embd", "8", "--max-steps", "1"]) is None
+    assert "bigram does not use --n-embd\n" in capsys.readouterr().out
+    assert mm.main(["-i", "words.txt", "--type", "mlp", "--n-embd", "8", "--max-steps", "1"]) is None
+    assert "does not use" not in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(trained, capsys, monkeypatch):
+    out = trained("mlp")
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(mm.zipfile, "ZipFile", refuse)  # whoever runs the tests may read everything
+    refuse_message = f"cannot read {out / 'model.pt'}: Permission denied"
+    assert mm.main(["--sample-only", "-o", str(out)]) == 2
+    assert refuse_message in capsys.readouterr().err

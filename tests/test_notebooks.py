@@ -70,6 +70,10 @@ def code_cells(path):
     return [cell | {"source": "".join(cell["source"])} for cell in cells if cell["cell_type"] == "code"]
 
 
+def test_there_is_a_notebook_for_each_lecture():
+    assert sorted(path.stem for path in NOTEBOOKS) == [f"lecture_{number}" for number in range(1, 8)]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
 def test_every_cell_runs_and_shows_something_where_its_stored_output_does(path):
     cells = code_cells(path)
