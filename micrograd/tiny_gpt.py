@@ -23,7 +23,7 @@ LETTERS = ".abcdefghijklmnopqrstuvwxyz"  # a token is an index into LETTERS; a d
 
 
 class GPT(Module):
-    """A transformer of one layer (Radford et al. 2018): Transformer in makemore.py and GPT in gpt.py."""
+    """A transformer of one layer (Radford et al. 2018). In makemore.py: `Transformer`; in gpt.py: `GPT`."""
 
     def __init__(self, n_embd=16, n_head=4, block_size=16):
         self.n_embd = n_embd
@@ -49,7 +49,7 @@ class GPT(Module):
         The logits of the letter that comes after token.
 
         keys and values hold a vector for each earlier letter, and this call appends those of token. They are
-        the KV cache: KVCache in gpt.py.
+        the KV cache (in gpt.py: `KVCache`).
         """
         x = add(self.embed[token], self.position[len(keys)])
         x = add(x, self.attention(norm(x), keys, values))  # the letters talk to each other,
@@ -57,7 +57,7 @@ class GPT(Module):
         return linear(self.head, norm(x))
 
     def attention(self, x, keys, values):
-        """Each head takes a weighted mean of the values so far: MultiHeadAttention in gpt.py."""
+        """Each head takes a weighted mean of the values so far (in gpt.py: `MultiHeadAttention`)."""
         q = linear(self.query, x)  # what this letter looks for
         keys.append(linear(self.key, x))  # what later letters find it by
         values.append(linear(self.value, x))  # what it tells them
@@ -70,11 +70,11 @@ class GPT(Module):
         return linear(self.proj, mixed)
 
     def mlp(self, x):
-        """Two linear layers with a ReLU between them, for each position alone: FeedForward in gpt.py."""
+        """Two linear layers with a ReLU between them, for each position alone (in gpt.py: `FeedForward`)."""
         return linear(self.down, linear(self.up, x, activation="relu"))
 
     def loss(self, name):
-        """The mean cross-entropy over the letters and the end of a name, in nats: loss_of in gpt.py."""
+        """The mean cross-entropy over the letters and the end of a name, in nats (in gpt.py: `loss_of`)."""
         tokens = [LETTERS.index(letter) for letter in f".{name}."][:self.block_size + 1]
         keys = []
         values = []
@@ -82,7 +82,7 @@ class GPT(Module):
         return vsum(losses) / len(losses)
 
     def sample(self, temperature=0.7):
-        """A new name, letter by letter: generate in makemore.py and gpt.py."""
+        """A new name, letter by letter (in makemore.py and gpt.py: `generate`)."""
         token = 0
         name = ""
         keys = []
@@ -117,7 +117,7 @@ def norm(x):
 
 
 def train(names, steps):
-    """Train a GPT for this number of steps, one name per step: train in makemore.py and gpt.py."""
+    """Train a GPT for this number of steps, one name per step (in makemore.py and gpt.py: `train`)."""
     model = GPT()
     optimizer = Adam(model.parameters(), lr=0.01, betas=(0.85, 0.99))
     losses = []
