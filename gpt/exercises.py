@@ -747,16 +747,17 @@ def _takes_the_answer_from(calculator, operation):
     text = calculator.write(97, operation, 12)
     answer = _digits_in(_answer_to(97, operation, 12))
     for i, digit in enumerate(text):
-        if digit in answer:
-            other = str((int(digit) + 1) % 10)
-            expected = list(answer)
-            expected[expected.index(digit)] = other
-            try:
-                got = calculator.read(operation, text[:i] + other + text[i + 1 :])
-            except Exception:  # noqa: BLE001 (a text that makes no sense)
-                continue
-            if _digits_in(got) == sorted(expected):
-                return True
+        if digit not in answer:
+            continue
+        other = str((int(digit) + 1) % 10)
+        expected = list(answer)
+        expected[expected.index(digit)] = other
+        try:
+            got = calculator.read(operation, text[:i] + other + text[i + 1 :])
+        except Exception:  # noqa: BLE001 (a text that makes no sense)
+            continue
+        if _digits_in(got) == sorted(expected):
+            return True
     return False
 
 

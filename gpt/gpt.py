@@ -7,7 +7,7 @@
     torchrun --standalone --nproc_per_node=2 gpt.py    two processes, each with a batch of its own
 
 This is the transformer of lecture 7 of "Neural Networks: Zero to Hero": token embeddings and positions, heads
-of attention, feed-forward layers, residual connections, norms. It departs from GPT-2's block in nine places.
+of attention, feed-forward layers, residual connections, norms. It departs from GPT-2 in nine places.
 Each is a small edit, and the code marks it with its number. The figure says how much higher the validation
 loss is without it. Both versions train for the same time, that of 300 steps (the mean of three seeds, 0 if it
 is within two standard errors; `python tests/benchmark.py gpt --ledger`):
@@ -490,7 +490,8 @@ def evaluate(model, tokens, characters=None, progress=None, predict=None):
     was_training = model.training
     model.eval()
     tokens = tokens.to(device_of(model))
-    positions = min(2048, 5_000_000 // model.config.vocab_size)  # at once: the logits stay small
+    # Few positions at once: that is quicker, and takes little memory, also if there are many logits for each.
+    positions = min(2048, 5_000_000 // model.config.vocab_size)
     losses = []
     for some in starts.split(max(1, positions // T)):
         x, y = windows(tokens, some.to(tokens.device), T)

@@ -88,7 +88,7 @@ class Counts:
 
     def __init__(self, V, groups, counts, size=0, progress=None):
         """`groups`: numbers of n + 1 characters, sorted, with the table as first digit; `counts`: how often
-        each occurred; `size`: how many characters were counted."""
+        each occurred; `size`: how many characters were counted. `progress` shows a line in between."""
         self.V = V
         self.n = self.longest(V)
         self.size = size

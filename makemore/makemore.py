@@ -302,15 +302,6 @@ def contexts(x, n):
     return F.pad(x, (n - 1, 0)).unfold(1, n, 1)
 
 
-# ------------------------------------------------------------------------------------------------------------
-# Models. Each is built from a Config and maps tokens x (B, T) to logits (B, T, V): the row at position t
-# scores the token after x[:, t] and, in evaluation, depends on nothing to the right of t. `context` says how
-# many tokens the model looks back. Nothing else is needed: a class of your own goes into MODELS, and it can
-# borrow the defaults of another type, `configure("mine", like="mlp")`.
-# "Try:" names a change and how much higher (+) or lower (-) the validation loss is with it, after as many
-# seconds as 1,000 steps take without it (`python tests/benchmark.py makemore --ledger`; three seeds).
-
-
 def ranges(start, end):
     """The numbers of several ranges, one range after the other, and for each the index of its range.
 
@@ -321,6 +312,15 @@ def ranges(start, end):
     before = lengths.cumsum(0) - lengths  # how many numbers the ranges before it have
     numbers = torch.arange(len(index), device=start.device) - before[index] + start[index]
     return numbers, index
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Models. Each is built from a Config and maps tokens x (B, T) to logits (B, T, V): the row at position t
+# scores the token after x[:, t] and, in evaluation, depends on nothing to the right of t. `context` says how
+# many tokens the model looks back. Nothing else is needed: a class of your own goes into MODELS, and it can
+# borrow the defaults of another type, `configure("mine", like="mlp")`.
+# "Try:" names a change and how much higher (+) or lower (-) the validation loss is with it, after as many
+# seconds as 1,000 steps take without it (`python tests/benchmark.py makemore --ledger`; three seeds).
 
 
 class NGram(nn.Module):
@@ -481,7 +481,7 @@ class BatchNormMLP(nn.Module):
         real = is_real(x)  # (B, T), N of them true
         h = self.embed(contexts(x, self.context)[real]).flatten(1)  # (N, n * n_embd)
         for linear, norm, tanh in zip(self.linears, self.norms, self.tanhs):
-            h = tanh(norm(linear(h)))  # (N, n_embd2)  Try: tanh(linear(h)): -0.027: a step is cheaper.
+            h = tanh(norm(linear(h)))  # (N, n_embd2)  Try: tanh(linear(h)): -0.027 (a step is cheaper)
         logits = self.head(h)  # (N, V)
         out = logits.new_zeros(*x.shape, logits.shape[1])  # (B, T, V)
         out[real] = logits  # back to one row per word; the loss ignores the zeros at the padding
@@ -937,7 +937,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     origin = Path(source).name or "words"
     print(f"data: {origin}, {len(words):,} words ({sizes}), letters {vocab}", flush=True)
     if len(words) > 1_000_000:
-        print("encoding them", flush=True)
+        print("encoding the words", flush=True)
     data = {name: Words(part, vocab, device) for name, part in parts.items()}
     with seeded(config.seed):
         model = MODELS[config.type](config).to(device)
@@ -978,8 +978,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     if isinstance(getattr(model, "embed", None), nn.Embedding):
         draw_letters(model, vocab, data["training"], run.folder / "letters.png")
     print(f"in {out}: {', '.join(name for name in FILES if (run.folder / name).exists())}")
-    parameters = sum(p.numel() for p in model.parameters())
-    results |= {"parameters": parameters, "seconds": run.seconds, "run": run, "samples": samples}
+    results |= {"parameters": run.parameters, "seconds": run.seconds, "run": run, "samples": samples}
     return Result(model, vocab, results)
 
 
@@ -1123,11 +1122,12 @@ def print_words(names, data):
         remaining -= groups[f"in {name}"]
     for mark, group in {"new": remaining, **groups}.items():
         found = [name or "(nothing)" for name in names if name in group]
-        if found:
-            separator = ", "
-            if any("," in name or len(name) > 40 for name in found):
-                separator = "\n" + " " * len(f"  {mark}: ")
-            print(f"  {mark}: {separator.join(found)}")
+        if any("," in name or len(name) > 40 for name in found):
+            print(f"  {mark}:")
+            for name in found:
+                print(f"    {name}")
+        elif found:
+            print(f"  {mark}: {', '.join(found)}")
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -1790,6 +1790,7 @@ class Run:
         self.source = source
         self.digest = digest
         self.threads = torch.get_num_threads()
+        self.parameters = sum(p.numel() for p in model.parameters())  # how many
         self.step = 0
         self.seconds = 0.0  # of training alone
         self.best_step = 0  # by validation loss
@@ -1820,10 +1821,9 @@ class Run:
 
     def introduce(self):
         """Print what is trained, with which settings."""
-        parameters = sum(p.numel() for p in self.model.parameters())
         uniform = math.log(len(self.vocab))
         given = {name: value for name, value in vars(self.config).items() if value is not None}
-        print(f"model: {parameters:,} parameters; a uniform guess has a loss of {uniform:.4f}")
+        print(f"model: {self.parameters:,} parameters; a uniform guess has a loss of {uniform:.4f}")
         print("settings: " + ", ".join(f"{name} {value}" for name, value in given.items()))
         print(f"device: {device_of(self.model)}, threads: {self.threads}")
 
@@ -1892,8 +1892,7 @@ class Run:
         number = len(self.log) - 1
         if (number == 1 or number % 4 == 0) and self.step != self.config.end and validation < math.inf:
             longest = int(self.data["training"].lengths.max())
-            few = {"num_samples": 5, "seed": self.step, "max_length": longest}
-            few["progress"] = self.progress
+            few = {"num_samples": 5, "seed": self.step, "max_length": longest, "progress": self.progress}
             print_words(generate(self.model, self.vocab, **self.sampling | few), self.data)
 
     def describe(self, losses):

@@ -22,7 +22,7 @@ SLOWEST = ["makemore", "notebooks", "gpt_cli", "exercises", "readme"]
 
 
 class Dots:
-    """Print the result of each test at once, where the process before `redirected` printed."""
+    """Print the result of each test at once. `stdout`: where to, since pytest itself prints into a report."""
 
     def __init__(self, stdout):
         self.stdout = stdout
@@ -30,14 +30,16 @@ class Dots:
     def pytest_runtest_logreport(self, report):
         if report.failed:
             os.write(self.stdout, b"F")
-        elif report.skipped or report.when == "call":
-            os.write(self.stdout, b"s" if report.skipped else b".")
+        elif report.skipped:
+            os.write(self.stdout, b"s")
+        elif report.when == "call":
+            os.write(self.stdout, b".")
 
 
 def files():
     """The files with tests, the slowest first."""
-    names = [path.stem.removeprefix("test_") for path in sorted(FOLDER.glob("test_*.py"))]
-    return sorted(names, key=lambda name: SLOWEST.index(name) if name in SLOWEST else len(SLOWEST))
+    names = {path.stem.removeprefix("test_") for path in FOLDER.glob("test_*.py")}
+    return [*SLOWEST, *sorted(names.difference(SLOWEST))]
 
 
 def start(name, report):

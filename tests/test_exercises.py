@@ -719,20 +719,19 @@ def logs(tmp_path_factory, trained):
     return folder
 
 
-def answer_of(number):
-    """The solution of an exercise, as a function or a class."""
-    answer = dict(vars(MODULES[FOLDER_OF[number]]))
-    exec(SOLUTIONS[name_of(number)], answer)  # noqa: S102 (the text is ours)
-    return answer[name_of(number)]
+def verdict_on(number, text, **names):
+    """The verdict on an answer whose text uses the names of the exercises file and these."""
+    exercises = MODULES[FOLDER_OF[number]]
+    answer = dict(vars(exercises), **names)
+    exec(text, answer)  # noqa: S102 (the text is ours)
+    return exercises.verdict(answer[name_of(number)], exercises.EXERCISES[number][1])
 
 
 def edited(number, right, wrong):
     """The verdict on the solution in which this text is replaced by that."""
-    exercises, name = MODULES[FOLDER_OF[number]], name_of(number)
-    assert right in SOLUTIONS[name]
-    answer = dict(vars(exercises))
-    exec(SOLUTIONS[name].replace(right, wrong), answer)  # noqa: S102 (the text is ours)
-    result, message = exercises.verdict(answer[name], exercises.EXERCISES[number][1])
+    solution = SOLUTIONS[name_of(number)]
+    assert right in solution
+    result, message = verdict_on(number, solution.replace(right, wrong))
     return f"{result}: {message}"
 
 
@@ -783,31 +782,23 @@ SHORTCUTS = {
 
 @pytest.mark.parametrize("number", SHORTCUTS)
 def test_a_shortcut_is_called_one_and_the_library_works_again_after_it(number):
-    exercises, name = MODULES[FOLDER_OF[number]], name_of(number)
-    answer = dict(vars(exercises), PARAMETERS=("C", "W1", "b1", "gain", "bias", "W2", "b2"))
-    exec(SHORTCUTS[number], answer)  # noqa: S102 (the text is ours)
-    result, message = exercises.verdict(answer[name], exercises.EXERCISES[number][1])
+    parameters = ("C", "W1", "b1", "gain", "bias", "W2", "b2")
+    result, message = verdict_on(number, SHORTCUTS[number], PARAMETERS=parameters)
     assert (result, message[:12]) == ("wrong", "a shortcut: "), message
-    result, message = exercises.verdict(answer_of(number), exercises.EXERCISES[number][1])
+    result, message = verdict_on(number, SOLUTIONS[name_of(number)])
     assert result == "right", message
 
 
 @pytest.mark.parametrize("number", ["7.1", "7.2"])
 def test_the_attention_weights_of_gpt_are_a_shortcut(number):
-    exercises = MODULES["gpt"]
-    answer = dict(vars(exercises))
-    code = "def attention(q, k, v):\n    return gpt.attention_weights(q, k) @ v"
-    exec(code, answer)  # noqa: S102 (the text is ours)
-    assert exercises.verdict(answer["attention"], exercises.EXERCISES[number][1]) == (
+    code = f"def {name_of(number)}(q, k, v):\n    return gpt.attention_weights(q, k) @ v"
+    assert verdict_on(number, code) == (
         "wrong", "a shortcut: gpt.attention_weights does the work here; write it out")
 
 
 def test_a_number_with_a_value_inside_is_a_shortcut():
     number = SOLUTIONS["Number"].replace("self.grad = 0.0", "self.grad = 0.0; self.v = micrograd.Value(data)")
-    exercises = MODULES["micrograd"]
-    answer = dict(vars(exercises))
-    exec(number, answer)  # noqa: S102 (the text is ours)
-    assert exercises.verdict(answer["Number"], exercises.check_number) == (
+    assert verdict_on("1.4", number) == (
         "wrong", "a shortcut: there is a micrograd.Value inside; do without it")
 
 
@@ -833,10 +824,7 @@ def test_an_answer_that_is_not_taken_from_the_text_is_wrong(write, read):
         return {read}
 
     calculations = {{"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": divmod}}"""
-    exercises = MODULES["gpt"]
-    answer = dict(vars(exercises))
-    exec(calculator, answer)  # noqa: S102 (the text is ours)
-    assert exercises.verdict(answer["Calculator"], exercises.check_calculator) == (
+    assert verdict_on("7.8", calculator) == (
         "wrong", "read for 97+12: another answer in the text makes no difference; take it from there, "
         "do not calculate")
 
@@ -854,10 +842,7 @@ def test_an_answer_may_be_anywhere_in_the_text_and_backwards(write, read):
 
     def read(self, operation, text):
         return {read}"""
-    exercises = MODULES["gpt"]
-    answer = dict(vars(exercises), ast=ast)
-    exec(calculator, answer)  # noqa: S102 (the text is ours)
-    result, message = exercises.verdict(answer["Calculator"], exercises.check_calculator)
+    result, message = verdict_on("7.8", calculator, ast=ast)
     assert result == "right", message
 
 
