@@ -478,7 +478,7 @@ def device_of(model):
 def evaluate(model, tokens, characters=None, progress=None, predict=None):
     """(loss, standard error): the mean over windows that do not overlap, in evaluation mode.
 
-    All windows, or evenly spread ones with about `characters` characters in all. The standard error
+    All windows, or evenly spread ones with at most `characters` characters in all. The standard error
     assumes that the windows are independent of one another; nan for a single window. `progress` shows a line
     during long evaluations. `predict(x, starts)`: the logits for windows x that begin at `starts`; model(x)
     if it is not given.
@@ -486,19 +486,19 @@ def evaluate(model, tokens, characters=None, progress=None, predict=None):
     T = model.config.block_size
     starts = torch.arange(0, len(tokens) - T, T)
     if characters is not None:
-        starts = starts[:: max(1, len(starts) * T // characters)]
+        starts = starts[:: math.ceil(len(starts) * T / characters)]
     was_training = model.training
     model.eval()
     tokens = tokens.to(device_of(model))
     # Few positions at once: that is quicker, and takes little memory, also if there are many logits for each.
     positions = min(2048, 5_000_000 // model.config.vocab_size)
     losses = []
-    for some in starts.split(max(1, positions // T)):
-        x, y = windows(tokens, some.to(tokens.device), T)
-        logits = predict(x, some) if predict else model(x)
+    for batch in starts.split(max(1, positions // T)):
+        x, y = windows(tokens, batch.to(tokens.device), T)
+        logits = predict(x, batch) if predict else model(x)
         losses.append(loss_of(logits, y, reduction="none").mean(dim=1).cpu())
         if progress:
-            progress.show(f"evaluating: {int(some[-1]) + T:,} of {len(tokens):,} characters")
+            progress.show(f"evaluating: {int(batch[-1]) + T:,} of {len(tokens):,} characters")
     if progress:
         progress.clear()
     model.train(was_training)
@@ -1223,7 +1223,7 @@ class Run:
             due = self.step % max(100, self.config.max_steps // 10) == 0 or self.step == self.config.end
             done = bool(self.log) and self.log[-1][0] == self.step  # before a resume
             if due and not done:
-                self.look()
+                self.report()
             if self.stopped or self.step == self.config.end:
                 return
             # For dropout; so there is no random state to store.
@@ -1242,8 +1242,8 @@ class Run:
         """(loss, standard error) on the validation text, or on a part of it."""
         return evaluate(self.model, self.validation, characters, self.progress)
 
-    def look(self):
-        """Evaluate, keep the best weights, save, report, print a sample."""
+    def report(self):
+        """Evaluate, keep the best weights, save, print the losses and a sample."""
         validation, _ = self.evaluate(characters=16_384)
         if math.isnan(validation):
             validation = math.inf  # so that it can be compared

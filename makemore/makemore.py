@@ -560,7 +560,7 @@ class WaveNet(nn.Module):
         self.linears = nn.ModuleList(nn.Linear(2 * a, b, bias=False) for a, b in itertools.pairwise(sizes))
         self.norms = nn.ModuleList(BatchNorm(b) for b in sizes[1:])
         self.tanhs = nn.ModuleList(nn.Tanh() for _ in sizes[1:])
-        self.drop = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(sizes[-1], config.vocab_size)
         kaiming(self)
 
@@ -573,7 +573,7 @@ class WaveNet(nn.Module):
             right = h[:, distance:]
             h = linear(torch.cat([left, right], dim=2))  # (B, shorter by the distance, n_embd2)
             front = h.shape[1] - x.shape[1]  # start tokens, which count as real
-            h = self.drop(tanh(norm(h, F.pad(real, (front, 0), value=True))))
+            h = self.dropout(tanh(norm(h, F.pad(real, (front, 0), value=True))))
             distance *= 2
         return self.head(h)  # (B, T, V)
 
@@ -617,7 +617,7 @@ class RNN(nn.Module):
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
         self.from_input = nn.Linear(config.n_embd, self.gates * self.size)
         self.from_state = nn.Linear(self.size, self.gates * self.size)
-        self.drop = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(self.size, config.vocab_size)
 
     def first_state(self, zeros):
@@ -629,13 +629,13 @@ class RNN(nn.Module):
         return h, h
 
     def forward(self, x):
-        inputs = self.from_input(self.drop(self.embed(x.T)))  # (T, B, gates * size)
+        inputs = self.from_input(self.dropout(self.embed(x.T)))  # (T, B, gates * size)
         state = self.first_state(inputs.new_zeros(len(x), self.size))
         outputs = []
         for step in inputs:
             output, state = self.cell(step, state)
             outputs.append(output)
-        return self.head(self.drop(torch.stack(outputs, dim=1)))  # (B, T, V)
+        return self.head(self.dropout(torch.stack(outputs, dim=1)))  # (B, T, V)
 
 
 class GRU(RNN):
@@ -702,7 +702,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(C)
         self.up = nn.Linear(C, 4 * C)
         self.down = nn.Linear(4 * C, C)
-        self.drop = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x):
         B, T, C = x.shape
@@ -712,9 +712,9 @@ class Block(nn.Module):
         v = v.view(B, T, self.n_head, -1).transpose(1, 2)
         heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # = attention(q, k, v)
         heads = heads.transpose(1, 2).reshape(B, T, C)  # side by side again
-        x = x + self.drop(self.proj(heads))
+        x = x + self.dropout(self.proj(heads))
         h = F.gelu(self.up(self.norm2(x)), approximate="tanh")  # (B, T, 4 * C)
-        return x + self.drop(self.down(h))
+        return x + self.dropout(self.down(h))
 
 
 class Transformer(nn.Module):
@@ -888,8 +888,8 @@ def evaluate(model, data, characters=None, progress=None):
     return mean.item(), error
 
 
-def enough(vocab):
-    """How many characters of a part of the data a run evaluates, at most."""
+def most_evaluated(vocab):
+    """The most characters that a run evaluates of each part of the data."""
     return min(EVALUATED, LOGITS // len(vocab))
 
 
@@ -906,10 +906,10 @@ def count(model, data, progress):
     losses = {}
     for alpha in (0.01, 0.03, 0.1, 0.3, 1.0):
         model.alpha.fill_(alpha)
-        losses[alpha], _ = evaluate(model, data["validation"], enough(training.vocab), progress)
+        losses[alpha], _ = evaluate(model, data["validation"], most_evaluated(training.vocab), progress)
         print(f"  alpha {alpha:<4} validation {losses[alpha]:.4f}")
     model.alpha.fill_(min(losses, key=losses.get))
-    return evaluate(model, training, enough(training.vocab), progress)[0]
+    return evaluate(model, training, most_evaluated(training.vocab), progress)[0]
 
 
 def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint=None, diagnose=False,
@@ -969,17 +969,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
 
     # The result: the best weights, their losses, samples and pictures.
     run.finish()
-    results = {name: evaluate(model, part, enough(vocab), run.progress) for name, part in data.items()}
-    run.print_result(results)
-    samples = generate(model, vocab, progress=run.progress, **sampling)
-    print_words(samples, data)
-    if isinstance(model, (NGram, Bigram)):
-        draw_pairs(model, vocab, data["training"], run.folder / "pairs.png")
-    if isinstance(getattr(model, "embed", None), nn.Embedding):
-        draw_letters(model, vocab, data["training"], run.folder / "letters.png")
-    print(f"in {out}: {', '.join(name for name in FILES if (run.folder / name).exists())}")
-    results |= {"parameters": run.parameters, "seconds": run.seconds, "run": run, "samples": samples}
-    return Result(model, vocab, results)
+    return run.result()
 
 
 class Result(typing.NamedTuple):
@@ -1853,7 +1843,7 @@ class Run:
             due = self.step % max(100, self.config.max_steps // 20) == 0 or self.step == self.config.end
             done = bool(self.log) and self.log[-1][0] == self.step  # before a resume
             if due and not done:
-                self.look()
+                self.report()
             if self.stopped or self.step == self.config.end:
                 return
             if self.diagnosis:
@@ -1869,9 +1859,9 @@ class Run:
                 self.save()
             self.progress.show(self.describe(f"batch {self.loss:.4f}"))
 
-    def look(self):
-        """Evaluate, keep the best weights, save, report; print samples at first and at every fourth look."""
-        characters = min(enough(self.vocab), 100_000)  # to compare steps, a part of a large file is enough
+    def report(self):
+        """Evaluate, keep the best weights, save, print the losses; every fourth time, print samples too."""
+        characters = min(most_evaluated(self.vocab), 100_000)  # to compare steps, a part of a large file is enough
         validation, _ = evaluate(self.model, self.data["validation"], characters, self.progress)
         if math.isnan(validation):
             validation = math.inf  # so that it can be compared
@@ -1945,15 +1935,18 @@ class Run:
         self.model.load_state_dict(self.best)
         self.model.eval()
 
-    def print_result(self, results):
-        """Print the losses of the best weights, and warn if the run has learned nothing."""
+    def result(self):
+        """Evaluate the best weights, print their losses and samples, draw what they have learned."""
+        results = {}
+        for name, part in self.data.items():
+            results[name] = evaluate(self.model, part, most_evaluated(self.vocab), self.progress)
         losses = ", ".join(f"{name} {loss:.4f}" for name, (loss, _) in results.items())
         error = results["test"][1]
         noise = "of one word" if math.isnan(error) else f"standard error {error:.4f}"
         self.progress.say(f"loss: {losses} ({noise}) with the weights of step {self.best_step}, "
                           f"the best in validation; {self.seconds:.0f} s of training")
-        if self.data["training"].starts[-1] >= enough(self.vocab):
-            print(f"(losses of the first {enough(self.vocab):,} characters, if there are more)")
+        if self.data["training"].starts[-1] >= most_evaluated(self.vocab):
+            print(f"(losses of the first {most_evaluated(self.vocab):,} characters, if there are more)")
         if self.best_step == 0:
             step, _, training, validation = self.log[-1]
             if training < self.log[0][3] < validation:
@@ -1962,8 +1955,17 @@ class Run:
                 cause = "diverged (use a smaller --learning-rate) or was too short"
             print(f"WARNING: validation never got below its first value: the run {cause}. "
                   f"These are the weights that it started with. At the last step, {step}: validation "
-                  f"{validation:.4f}, batches {training:.4f}; --sample-only --last samples from those "
-                  "weights.")
+                  f"{validation:.4f}, batches {training:.4f}; --sample-only --last samples from them.")
+        samples = generate(self.model, self.vocab, progress=self.progress, **self.sampling)
+        print_words(samples, self.data)
+        if isinstance(self.model, (NGram, Bigram)):
+            draw_pairs(self.model, self.vocab, self.data["training"], self.folder / "pairs.png")
+        if isinstance(getattr(self.model, "embed", None), nn.Embedding):
+            draw_letters(self.model, self.vocab, self.data["training"], self.folder / "letters.png")
+        print(f"in {self.out}: {', '.join(name for name in FILES if (self.folder / name).exists())}")
+        results |= {
+            "parameters": self.parameters, "seconds": self.seconds, "run": self, "samples": samples}
+        return Result(self.model, self.vocab, results)
 
 
 # The command line

@@ -556,8 +556,8 @@ def test_a_terminal_shows_the_live_line_and_clears_it_before_the_next_line(termi
 
 def test_ctrl_c_in_the_last_evaluation_is_not_swallowed(monkeypatch, capsys):
     class Pressed(gpt.Run):
-        def look(self):
-            super().look()
+        def report(self):
+            super().report()
             if self.step == self.config.end:
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -582,8 +582,8 @@ def test_the_prompt_can_come_from_a_file_and_the_version_is_told(capsys):
 
 def test_an_endless_run_samples_and_promises_no_end(monkeypatch, capsys):
     class Pressed(gpt.Run):
-        def look(self):
-            super().look()
+        def report(self):
+            super().report()
             if self.step == 100:
                 os.kill(os.getpid(), signal.SIGINT)
 

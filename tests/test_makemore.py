@@ -1490,8 +1490,8 @@ def test_ctrl_c_while_the_live_line_is_written_leaves_no_step_unsaved(terminal):
 
 def test_ctrl_c_before_the_first_step_stops_after_it_with_all_saved(monkeypatch):
     class Pressed(mm.Run):
-        def look(self):
-            super().look()
+        def report(self):
+            super().report()
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
@@ -1806,14 +1806,14 @@ def test_training_leaves_torchs_random_numbers_alone():
 
 
 def test_a_run_stays_in_its_folder_when_the_working_directory_changes(tmp_path, monkeypatch):
-    begin = mm.Run.look
+    begin = mm.Run.report
 
     def move(run):
         begin(run)
         os.chdir("/")
 
     with monkeypatch.context() as patch:
-        patch.setattr(mm.Run, "look", move)
+        patch.setattr(mm.Run, "report", move)
         mm.train(WORDS, mm.configure("mlp", max_steps=2), "out/makemore", source="words.txt")
     os.chdir(tmp_path)
     assert saved("out/makemore")["progress"]["step"] == 2
