@@ -112,13 +112,15 @@ class Vocab:
 
     def encode(self, text):
         """The tokens of a text, an array. Raises UserError for characters that are not in the vocabulary."""
-        token_of = {char: token for token, char in enumerate(self.chars)}
         unknown = sorted(set(text) - set(self.chars))
         if unknown:
             unknown = " ".join(map(repr, unknown))
             raise UserError(f"not in the vocabulary: {unknown}; the vocabulary is {self}")
-        kind = np.uint8 if len(self) <= 256 else np.int32  # a byte is enough for most texts
-        return np.fromiter(map(token_of.get, text), kind, len(text))
+        code_points = [ord(char) for char in self.chars]
+        # A table from code point to token, so that NumPy translates a text of millions of characters at once.
+        table = np.zeros(max(code_points) + 1, np.uint8 if len(self) <= 256 else np.int32)
+        table[code_points] = np.arange(len(self))
+        return table[np.frombuffer(text.encode("utf-32-le"), np.uint32)]
 
     def decode(self, tokens):
         return "".join(self.chars[i] for i in tokens)
@@ -153,7 +155,7 @@ def windows(tokens, starts, block_size):
 
 def norm(x):
     """(1) Layer norm without weights: every vector gets mean 0 and variance 1."""
-    return F.layer_norm(x, (x.size(-1),))  # Try: F.rms_norm
+    return F.layer_norm(x, (x.shape[-1],))  # Try: F.rms_norm
 
 
 def rotate(x, start=0):
@@ -177,7 +179,7 @@ def attention_weights(q, k):
     q and k are (B, H, T, D). The model calls `F.scaled_dot_product_attention`, which computes the same as
     `attention_weights(q, k) @ v` in less time and memory.
     """
-    scores = q @ k.mT / math.sqrt(q.size(-1))  # (B, H, T, T)
+    scores = q @ k.mT / math.sqrt(q.shape[-1])  # (B, H, T, T)
     future = torch.ones_like(scores, dtype=torch.bool).triu(1)
     return scores.masked_fill(future, -math.inf).softmax(dim=-1)
 
@@ -210,12 +212,12 @@ class KVCache:
         """Append new characters idx (B, T); returns all characters kept."""
         if self.tokens is None:
             self.tokens = idx
-        elif idx.size(1) == 1:
+        elif idx.shape[1] == 1:
             self.tokens = torch.cat((self.tokens, idx), dim=1)[:, -self.size :]
         else:
             raise ValueError("a KV cache that is not empty takes one new character at a time, "
-                             f"not {idx.size(1)}")
-        self.length += idx.size(1)
+                             f"not {idx.shape[1]}")
+        self.length += idx.shape[1]
         return self.tokens
 
 
@@ -241,7 +243,7 @@ class MultiHeadAttention(nn.Module):
 
     def forward(self, x, cache=None):
         """x (B, T, C) -> (B, T, C). `cache`: a KVCache that holds what came before x."""
-        start = 0 if cache is None else cache.length - x.size(1)
+        start = 0 if cache is None else cache.length - x.shape[1]
         q = self.split_heads(self.query(x))  # (B, H, T, D)
         k = self.split_heads(self.key(x))
         v = self.split_heads(self.value(x))  # Try: value embeddings
@@ -249,7 +251,7 @@ class MultiHeadAttention(nn.Module):
         k = rotate(norm(k), start)
         if cache is not None:
             k, v = cache.extend(self, k, v)
-        heads = F.scaled_dot_product_attention(q, k, v, is_causal=q.size(2) > 1)  # (B, H, T, D)
+        heads = F.scaled_dot_product_attention(q, k, v, is_causal=q.shape[2] > 1)  # (B, H, T, D)
         return self.proj(heads.transpose(1, 2).flatten(2))  # (B, T, C)
 
 
@@ -318,7 +320,7 @@ class GPT(nn.Module):
         """
         x = self.token_embedding(tokens)
         for distance, table in enumerate(self.previous, start=1):
-            x = x + F.pad(table(tokens), (0, 0, distance, 0))[:, : tokens.size(1)]
+            x = x + F.pad(table(tokens), (0, 0, distance, 0))[:, : tokens.shape[1]]
         # Try: tables for the last 2, 3 and 4 characters, of 2^14 rows: -0.040 (Cheng et al. 2026, "Engram")
         return x
 
@@ -328,7 +330,7 @@ class GPT(nn.Module):
         `cache`: a KVCache with the characters before idx. If there are any, idx must be a single character;
         ValueError otherwise.
         """
-        T = idx.size(1)
+        T = idx.shape[1]
         tokens = idx if cache is None else cache.extend_tokens(idx)
         x = self.embed(tokens[:, -(T + self.PREVIOUS) :])[:, -T:]  # (B, T, C)
         for block in self.blocks:
@@ -372,7 +374,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices):
-    """Matrices (N, rows, columns) with singular values close to 1 and the same singular vectors.
+    """Move the singular values of matrices (N, rows, columns) close to 1; keep their singular vectors.
 
     Five steps of a Newton-Schulz iteration. An odd polynomial of a matrix changes nothing but its singular
     values. This one moves all but tiny ones into the range from 0.68 to 1.20.
@@ -394,7 +396,7 @@ def make_optimizers(model, config):
     """
     blocks, others = [], []
     for name, p in model.named_parameters():
-        if "blocks." in name and p.dim() == 2:
+        if "blocks." in name and p.dim() == 2:  # (mixture.py calls them gpt.blocks)
             blocks.append(p)
         else:
             others.append(p)
@@ -421,13 +423,13 @@ def set_learning_rate(optimizers, step, config):
 
 
 def windows_in_epoch(length, block_size):
-    """One fewer than fit into the text, so that the offset has room; at least one."""
+    """How many: one fewer than fit into the text, to leave room for a random offset; at least one."""
     return max(1, (length - 1) // block_size - 1)
 
 
 @functools.lru_cache(maxsize=2)
 def epoch_starts(seed, epoch, length, block_size):
-    """Where the windows of an epoch begin: end to end from a random offset, in random order."""
+    """Where the windows of an epoch begin, shuffled. They lie end to end, from a random offset."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     count = windows_in_epoch(length, block_size)
     spare = length - block_size * count  # characters that no window needs
@@ -454,10 +456,12 @@ def training_batch(tokens, config, step, team):
 
     (9) In the first 60 % of the steps, the windows are cut into windows of 64 (Press et al. 2021,
     "Shortformer"). Attention costs less in short windows, and the near past is what there is to learn first.
+    Not in a run without an end, nor if block_size is not a multiple of 64.
     """
     starts = batch_starts(len(tokens), config, step, team)
     x, y = windows(tokens, starts.to(tokens.device), config.block_size)
-    if step < 0.6 * config.max_steps and config.block_size % 64 == 0:
+    has_end = config.max_steps != -1
+    if has_end and step < 0.6 * config.max_steps and config.block_size % 64 == 0:
         x = x.reshape(-1, 64)  # (B T / 64, 64)
         y = y.reshape(-1, 64)
     return x, y
@@ -471,7 +475,7 @@ def loss_of(logits, y, reduction="mean"):
 
 
 def device_of(model):
-    return next(iter(model.state_dict().values())).device
+    return next(model.parameters()).device
 
 
 @torch.no_grad()
@@ -490,7 +494,7 @@ def evaluate(model, tokens, characters=None, progress=None, predict=None):
     was_training = model.training
     model.eval()
     tokens = tokens.to(device_of(model))
-    # Few positions at once: that is quicker, and takes little memory, also if there are many logits for each.
+    # A few positions at a time: faster, and light on memory even if the vocabulary is large.
     positions = min(2048, 5_000_000 // model.config.vocab_size)
     losses = []
     for batch in starts.split(max(1, positions // T)):
@@ -539,7 +543,7 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
     if init_from:
         take_weights(model, before)
     optimizers = make_optimizers(model, config)
-    run = Run(out, config, model, vocab, optimizers, data["validation"], sampling, source, digest(text),
+    run = Run(out, config, model, vocab, optimizers, data["validation"], sampling, source, digest_of(text),
               checkpoint, team)
     run.introduce(data)
     bfloat16 = has_bfloat16(device)
@@ -607,8 +611,8 @@ def draw(logits, temperature, top_k, generator):
     """Draw a token for each row of logits (B, V), which are on the CPU; `generate` explains the options."""
     if logits.isnan().any():
         raise UserError("the model's logits are not numbers; nothing can be sampled", status=1)
-    k = logits.size(1) if top_k is None else min(top_k, logits.size(1))
-    logits, tokens = logits.topk(k)  # (B, k), the likeliest first
+    logits, tokens = logits.sort(dim=1, descending=True, stable=True)  # of equal ones, the first comes first
+    logits, tokens = logits[:, :top_k], tokens[:, :top_k]  # (B, k); all of them if top_k is None
     if temperature == 0:
         return tokens[:, 0]
     logits = logits.double() - logits[:, :1]  # at most 0, so that nothing overflows
@@ -644,7 +648,7 @@ def generate(model, vocab, prompt="", num_samples=1, max_new_tokens=500, tempera
     was_training = model.training
     model.eval()
     texts = []
-    for rows in torch.arange(options["num_samples"]).split(100):  # so many texts at once
+    for rows in torch.arange(options["num_samples"]).split(100):  # at most 100 at a time
         new = torch.tensor(start[-block_size:]).repeat(len(rows), 1)  # (rows, T), new to the cache
         cache = KVCache(block_size)
         drawn = []
@@ -671,22 +675,23 @@ def print_texts(texts):
 
 
 def draw_loss(run, path):
-    """Draw the loss of every batch (faint), its running mean and the validation loss."""
+    """The losses of a run: every batch, their running mean, validation, and a uniform guess."""
     from matplotlib.figure import Figure  # imported here because it takes a second; leaves pyplot alone
 
-    ax = Figure(figsize=(8, 5), dpi=120).add_axes((0.08, 0.1, 0.9, 0.88))
-    uniform = math.log(run.config.vocab_size)
-    ax.axhline(uniform, color="gray", linestyle="--", label=f"a uniform guess, ln {run.config.vocab_size}")
-    if run.losses:
-        width = 1 + len(run.losses) // 50
-        mean = np.convolve(run.losses, np.ones(width) / width, mode="valid")
-        ax.plot(run.losses, color="C0", alpha=0.25, linewidth=0.5, label="batch")
-        ax.plot(range(width - 1, len(run.losses)), mean, color="C0", label=f"mean of {width} batches")
+    ax = Figure(figsize=(8, 5), dpi=120).add_axes((0.09, 0.1, 0.88, 0.87))
+    uniform = math.log(len(run.vocab))
+    label = f"a uniform guess: ln {len(run.vocab)} = {uniform:.2f}"
+    ax.axhline(uniform, color="gray", linestyle="--", label=label)
+    width = 1 + len(run.losses) // 50
+    mean = np.convolve(run.losses, np.ones(width) / width, mode="valid")
     steps, _, _, validation = zip(*run.log)
+    ax.plot(run.losses, color="C0", alpha=0.25, linewidth=0.5, label="batch")
+    ax.plot(range(width - 1, len(run.losses)), mean, color="C0", label=f"mean of {width} batches")
     ax.plot(steps, validation, ".-", color="C1", label=f"validation, {run.best_loss:.4f} at best")
-    ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(min(1, run.best_loss), uniform * 1.05))
+    lowest = min((loss for loss in (*mean, run.best_loss) if math.isfinite(loss)), default=0)
+    ax.set(xlabel="step", ylabel="loss (nats per character)", ylim=(lowest - 0.2, uniform + 0.2))
     ax.grid(alpha=0.3)
-    ax.legend()
+    ax.legend(fontsize="small", loc="upper right")
     picture = io.BytesIO()
     ax.figure.savefig(picture, format="png")
     write_file(path, picture.getvalue())
@@ -700,7 +705,8 @@ def draw_loss(run, path):
 NAME = "gpt"
 VERSION = "1.0.0"
 FORMAT = "gpt 8"  # of model.pt
-CONTENT = "chars", "source", "digest", "threads", "processes", "progress", "model", "optimizers"  # the same
+# The entries of model.pt, besides its format and its config.
+CONTENT = "chars", "source", "digest", "threads", "processes", "progress", "model", "optimizers"
 FILES = "model.pt", "log.csv", "loss.png"
 SIZES = "n_layer", "n_head", "n_embd", "block_size"  # --init-from takes these over
 HERE = Path(__file__).resolve().parent
@@ -763,12 +769,13 @@ def check_number(name, value):
         else:
             plain = float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
-        kind = "a whole number" if number.kind is int else "a number"
-        raise UserError(f"{flag(name)} must be {kind}, not {value!r}") from None
+        wanted = "a whole number" if number.kind is int else "a number"
+        raise UserError(f"{flag(name)} must be {wanted}, not {value!r}") from None
     if name == "max_steps" and plain == -1:
         return plain
-    if not number.low <= plain <= number.high:  # (nan is not)
-        raise UserError(f"{flag(name)} must be from {number.low} to {number.high}, not {plain}")
+    if not number.low <= plain <= number.high:  # also true of nan, which fails every comparison
+        no_end = " (or -1: no end)" if name == "max_steps" else ""
+        raise UserError(f"{flag(name)} must be from {number.low} to {number.high}, not {plain}{no_end}")
     return plain
 
 
@@ -798,7 +805,8 @@ def check_sampling(vocab, options):
         elif name in SAMPLING or name == "seed":
             checked[name] = check_number(name, value)
         else:
-            raise TypeError(f"generate() has no option {name!r}")
+            raise TypeError(f"train() and generate() have no option {name!r}; settings such as max_steps "
+                            "go into configure()")
     return checked
 
 
@@ -984,7 +992,7 @@ def relative(path):
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def digest(text):
+def digest_of(text):
     """A fingerprint of the text: different texts have different fingerprints."""
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -1056,28 +1064,27 @@ def take_weights(model, checkpoint):
 def of_the_same_run(checkpoint, out, text, source, max_steps):
     """The text, config and source with which the run of a checkpoint continues. Raises UserError if the text
     is missing or not the same."""
-    if not source:
-        source = checkpoint["source"]
     if text is None:
+        source = source or checkpoint["source"]
         if not source:
             raise UserError(f"the run in {out} did not read its text from a file: give it again, with "
                             f"-i FILE or resume({str(out)!r}, text=...)")
         text = read_file(source)
-    if digest(check_text(text)) != checkpoint["digest"]:
+    if digest_of(check_text(text)) != checkpoint["digest"]:
         raise UserError(f"{source or 'this text'} is not the text of the run in {out}; "
                         "to train on another text, start a run in another folder, with --init-from to "
                         "begin with these weights")
     config = checkpoint["config"]
     if max_steps is not None:
         config = dataclasses.replace(config, max_steps=max_steps)
-    return text, config, source
+    return text, config, source or checkpoint["source"]
 
 
 # Between two steps
 
 
 def is_terminal():
-    """Whether somebody watches the output; a notebook may have an stdout that cannot say."""
+    """Whether the output goes to a terminal. (In a notebook, stdout may have no isatty.)"""
     return hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
 
 
@@ -1191,11 +1198,11 @@ class Run:
         parameters = sum(p.numel() for p in self.model.parameters())
         settings = ", ".join(f"{name} {value}" for name, value in vars(self.config).items())
         uniform = math.log(len(self.vocab))
-        print(", ".join(parts))
         print(f"data: {Path(self.source).name or 'a text'}, {characters:,} characters ({training:,} for "
               f"training), {len(self.vocab)} different: {self.vocab}")
         print(f"model: {parameters:,} parameters; a uniform guess has a loss of {uniform:.4f}")
         print(f"settings: {settings}")
+        print(", ".join(parts))
 
     def __enter__(self):
         if self.log:
@@ -1211,7 +1218,7 @@ class Run:
     def __exit__(self, *_):
         self.progress.clear()
         torch.set_num_threads(self.threads_before)
-        if self.handler is not None:  # (0 is a handler too)
+        if self.handler is not None:  # not just `if self.handler`: SIG_DFL, the default, is 0
             signal.signal(signal.SIGINT, self.handler)
 
     def on_ctrl_c(self, *_):
@@ -1226,7 +1233,7 @@ class Run:
                 self.report()
             if self.stopped or self.step == self.config.end:
                 return
-            # For dropout; so there is no random state to store.
+            # For dropout. Each step seeds anew, so no random state needs to be stored.
             torch.manual_seed((self.config.seed * 1_000_003 + self.step) * self.team.size + self.team.rank)
             start = time.perf_counter()
             yield self.step
@@ -1321,13 +1328,13 @@ class Run:
         """Evaluate the best weights on the validation text, print their loss and samples."""
         if len(self.validation) < 2 * EVALUATED:
             loss, error = self.evaluate()
-            part = "the whole validation text"
+            part = "all windows of the validation text"
         else:
             loss, error = self.evaluate(EVALUATED)
             part = f"{EVALUATED:,} characters of the validation text"
         noise = "of one window" if math.isnan(error) else f"standard error {error:.4f}"
-        self.progress.say(f"validation loss {loss:.4f} ({noise}) on {part} with the "
-                          f"weights of step {self.best_step}, the best; {self.seconds:.0f} s of training")
+        self.progress.say(f"validation loss {loss:.4f} ({noise}) on {part} with the weights of step "
+                          f"{self.best_step}, the best in validation; {self.seconds:.0f} s of training")
         if self.best_step == 0:
             step, _, training, validation = self.log[-1]
             if training < self.log[0][3] < validation:
@@ -1402,17 +1409,7 @@ def execute(args, program):
     if args.last and not args.sample_only:
         raise UserError("--last needs --sample-only")
     if args.sample_only:
-        if args.init_from is not None:
-            raise UserError("--init-from cannot be combined with --sample-only")
-        checkpoint = program.read_checkpoint(args.work_dir)
-        if args.input_file is not None and digest(read_file(args.input_file)) != checkpoint["digest"]:
-            raise UserError(f"{args.input_file} is not the text of the run in {args.work_dir}")
-        if "seed" in settings:  # of the samples
-            options["seed"] = settings.pop("seed")
-        check_same(settings, checkpoint["config"])
-        model, vocab = program.load(args.work_dir, args.device, args.last)
-        progress = Progress() if is_terminal() else None  # in a file, only the texts are wanted
-        print_texts(generate(model, vocab, progress=progress, **options))
+        sample_only(args, settings, options, program)
         return
     options["device"] = args.device
     text = None
@@ -1426,13 +1423,28 @@ def execute(args, program):
             options["max_steps"] = settings.pop("max_steps")
         check_same(settings, program.read_checkpoint(args.work_dir)["config"])
         program.resume(args.work_dir, text, **options)
-        return
+    else:
+        if args.init_from is not None:
+            options["init_from"] = args.init_from
+            known = program.read_checkpoint(args.init_from)["config"]
+            settings = {name: getattr(known, name) for name in SIZES} | settings
+        config = program.configure(pick_device(args.device), **settings)
+        program.train(text, config, args.work_dir, **options)
+
+
+def sample_only(args, settings, options, program):
+    """Print samples of a trained model."""
     if args.init_from is not None:
-        options["init_from"] = args.init_from
-        known = program.read_checkpoint(args.init_from)["config"]
-        settings = {name: getattr(known, name) for name in SIZES} | settings
-    config = program.configure(pick_device(args.device), **settings)
-    program.train(text, config, args.work_dir, **options)
+        raise UserError("--init-from cannot be combined with --sample-only")
+    checkpoint = program.read_checkpoint(args.work_dir)
+    if "seed" in settings:  # of the samples
+        options["seed"] = settings.pop("seed")
+    check_same(settings, checkpoint["config"])
+    if args.input_file is not None and digest_of(read_file(args.input_file)) != checkpoint["digest"]:
+        raise UserError(f"{args.input_file} is not the text of the run in {args.work_dir}")
+    model, vocab = program.load(args.work_dir, args.device, args.last)
+    progress = Progress() if is_terminal() else None  # in a file, only the texts are wanted
+    print_texts(generate(model, vocab, progress=progress, **options))
 
 
 def main(argv=None, program=None):
@@ -1455,8 +1467,11 @@ def main(argv=None, program=None):
         process = "" if rank == "0" else f", process {rank}"
         print(f"{program.NAME}{process}: {error}", file=sys.stderr)
         return error.status
-    except OSError as error:  # of standard output: a closed pipe, as in `gpt ... | head`, or a full disk
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:  # standard output is a closed pipe (`gpt ... | head`) or the disk is full
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return 141
         print(f"{program.NAME}: {error}", file=sys.stderr)

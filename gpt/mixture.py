@@ -1,8 +1,8 @@
 """mixture: what counting and copying add to a transformer. The sequel to gpt.py.
 
-    python mixture.py                                  the flags, folders and files of gpt.py
+    python mixture.py                                  train and sample, as gpt.py does, in out/mixture
 
-Two old ideas know things that a small transformer learns slowly, or never. Counts (lecture 2, done
+Two old ideas supply what a small transformer learns slowly, or never. Counts (lecture 2, done
 right: Kneser & Ney 1995) know what followed the last six characters anywhere in the training text. A copying
 head (Olsson et al. 2022) knows what followed the same characters earlier in the window, for example in a name
 that has only just been introduced. `Mixture` gives both to a `GPT` from gpt.py and lets it learn how much to
@@ -16,7 +16,6 @@ text are computed once, before the first step: a row of log-probabilities for ea
 precision. For tinyshakespeare.txt that is 145 MB.
 """
 import dataclasses
-import math
 import signal
 import sys
 import typing
@@ -37,7 +36,8 @@ except ImportError:
 NAME = "mixture"
 FORMAT = "mixture 1"  # of model.pt
 DEFAULT_OUT = "out/mixture"
-DEFAULTS = {"block_size": 1024, "batch_size": 2, "n_layer": 2, "max_steps": 1500, "dropout": 0.0}  # on a CPU
+CPU = {"block_size": 1024, "batch_size": 2, "n_layer": 2, "max_steps": 1500, "dropout": 0.0}
+GPU = {"block_size": 1024, "batch_size": 16}
 
 # ------------------------------------------------------------------------------------------------------------
 # Counts
@@ -118,7 +118,7 @@ class Counts:
         return n
 
     @classmethod
-    def count(cls, tokens, V, progress=None):
+    def from_tokens(cls, tokens, V, progress=None):
         """Count a text (an array of tokens), in all tables. `progress` shows a line in between."""
         tokens = tokens[: cls.ENOUGH].astype(np.int64)
         n = cls.longest(V)
@@ -128,7 +128,7 @@ class Counts:
             groups = groups * V + padded[i : i + len(tokens)]
         parts = cls.part_of(np.arange(len(tokens)), len(tokens))
         tables = []
-        for k in range(cls.PARTS + 1):  # no part is the last table's
+        for k in range(cls.PARTS + 1):  # the last table, k = PARTS, leaves nothing out
             if progress:
                 progress.show(f"counting: table {k + 1} of {cls.PARTS + 1}")
             tables.append(np.unique(groups[parts != k] + k * V ** (n + 1), return_counts=True))
@@ -240,7 +240,7 @@ class Copy(nn.Module):
 
     def forward(self, log_probs, text):
         """Mix log_probs (B, T, V), for the last T positions of text (B, S), with the copies found in text."""
-        S = text.size(1)
+        S = text.shape[1]
         T, V = log_probs.shape[1:]
         rows = min(S, T + self.LONGEST - 1)  # the T positions and the characters just before them
         is_same = text[:, S - rows :, None] == text[:, None, :]  # (B, rows, S)
@@ -276,7 +276,7 @@ class Mixture(nn.Module):
         self.from_counts = nn.Linear(config.vocab_size, config.n_embd, bias=False)
         self.weight = nn.Parameter(torch.tensor(1.0))  # of the counts in the output
         self.copy = Copy()
-        nn.init.normal_(self.from_counts.weight, std=2 / math.sqrt(config.vocab_size))
+        nn.init.normal_(self.from_counts.weight, std=0.25)
 
     def forward(self, idx, cache=None, log_q=None):
         """Log-probabilities (B, T, V) of the character after each of idx (B, T); they are valid logits:
@@ -285,12 +285,12 @@ class Mixture(nn.Module):
         `log_q` (B, T, V): what the counts predict. If it is not given, the counts are asked, which is slow.
         """
         model = self.gpt
-        T = idx.size(1)
+        T = idx.shape[1]
         text = idx if cache is None else cache.extend_tokens(idx)
         if log_q is None:
             log_q = self.ask_counts(text, T)
         x = model.embed(text[:, -(T + model.PREVIOUS) :])[:, -T:]  # (B, T, C)
-        x = x + self.from_counts(log_q.exp()) * math.sqrt(log_q.size(2))
+        x = x + 8 * self.from_counts(log_q.exp())  # the 8 lets this layer learn faster
         for block in model.blocks:
             x = block(x, cache)
         logits = model.head(gpt.norm(x)).float() + self.weight * log_q  # (B, T, V)
@@ -332,7 +332,7 @@ def read_checkpoint(out):
 
 def configure(device="cpu", **values):
     """The Config for a kind of device; see gpt.configure."""
-    defaults = DEFAULTS if gpt.is_cpu(device) else {"block_size": 1024, "batch_size": 16}
+    defaults = CPU if gpt.is_cpu(device) else GPU
     return gpt.configure(device, **defaults | values)
 
 
@@ -358,9 +358,9 @@ def train(text, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoint
         gpt.take_weights(model, before)
     optimizers = gpt.make_optimizers(model, config)
     run = Run(out, config, model, vocab, optimizers, data["validation"], sampling, source,
-              gpt.digest(text), checkpoint, team)
+              gpt.digest_of(text), checkpoint, team)
     run.introduce(data)
-    model.counts = Counts.count(data["training"].numpy(), len(vocab), run.progress)
+    model.counts = Counts.from_tokens(data["training"].numpy(), len(vocab), run.progress)
     if model.counts.size < len(tokens):
         print(f"counted: the first {model.counts.size:,} characters")
     predictions = Predictions(model.counts, data["training"].numpy(), device, True, run.progress)

@@ -1312,7 +1312,7 @@ def check_search(solve):
         raise Wrong(f"expected a list of folders, got {_short(folders)}")
     if len(folders) < 3:
         raise Wrong(f"expected the folders of at least three runs, got {len(folders)}")
-    words = makemore.digest(makemore.clean(makemore.read_words("names.txt"), 256))  # the default --max-length
+    words = makemore.digest_of(makemore.clean(makemore.read_words("names.txt"), 256))  # the default --max-length
     losses, found = [], []
     for folder in map(_find_run, folders):
         log = _read_log(folder)

@@ -72,7 +72,7 @@ class Config:
     batch_size: int | None = None  # words
     learning_rate: float | None = None  # the peak
     weight_decay: float | None = None
-    block_size: int | None = None  # context length, in letters; 0: the longest word and its end
+    block_size: int | None = None  # context length, in letters; the default 0 is the longest word and its end
     n_layer: int | None = None
     n_head: int | None = None
     n_embd: int | None = None  # channels of a letter's vector
@@ -131,7 +131,7 @@ def configure(type="transformer", like=None, **values):
             raise TypeError(f"configure() has no setting {name!r}; there are {', '.join(SETTINGS)}")
         value = check_number(name, value)
         is_used = getattr(config, name) is not None
-        if type == "ngram" and name == "max_steps":  # it counts in one step
+        if issubclass(MODELS[type], NGram) and name == "max_steps":  # it counts in one step
             is_used = False
         if is_used:
             setattr(config, name, value)
@@ -243,7 +243,7 @@ class Words:
     def batches_by_length(self, positions, number):
         """The indices of the first `number` words, longest words first, in batches.
 
-        A batch has at most so many positions, if it has more than one word.
+        A batch has at most `positions` positions; a word that is longer makes a batch of its own.
         """
         order = self.lengths[:number].argsort(descending=True, stable=True)
         while len(order):
@@ -284,10 +284,11 @@ def fit_to_data(config, words, vocab):
     block_size = config.block_size
     if block_size == 0:
         block_size = longest
-    if config.type in ("transformer", "bow") and block_size < longest:
+    kind = MODELS[config.type]
+    if issubclass(kind, (Transformer, BagOfWords)) and block_size < longest:
         raise UserError(f"--block-size {block_size} is too short: "
                         f"the longest word and its end need {longest}")
-    if config.type == "ngram" and V ** (block_size + 1) >= 2**63:
+    if issubclass(kind, NGram) and V ** (block_size + 1) >= 2**63:
         raise UserError(f"--block-size {block_size} is too long: with {V} letters, group numbers exceed 2^63")
     return dataclasses.replace(config, vocab_size=V, block_size=block_size)
 
@@ -684,8 +685,8 @@ def attention(q, k, v):
     `F.scaled_dot_product_attention(q, k, v, is_causal=True)`, which computes the same as these lines.
     """
     scores = q @ k.mT / math.sqrt(q.shape[-1])  # (B, heads, T, T)
-    ahead = torch.ones_like(scores, dtype=torch.bool).triu(1)  # above the diagonal: positions to the right
-    scores = scores.masked_fill(ahead, -math.inf)
+    future = torch.ones_like(scores, dtype=torch.bool).triu(1)  # above the diagonal: positions to the right
+    scores = scores.masked_fill(future, -math.inf)
     return scores.softmax(dim=-1) @ v
 
 
@@ -847,7 +848,7 @@ def loss_of(logits, y, reduction="mean"):
 
 
 def device_of(model):
-    return next(iter(model.state_dict().values())).device
+    return next(iter(model.state_dict().values())).device  # (an NGram has no parameters, but buffers)
 
 
 @torch.no_grad()
@@ -866,7 +867,7 @@ def evaluate(model, data, characters=None, progress=None):
     model.eval()
     sums, lengths = [], []  # of each word: the sum of its losses, its length
     done = 0
-    # Few positions at once: that is quicker, and takes little memory, also if there are many logits for each.
+    # A few positions at a time: faster, and light on memory even if the vocabulary is large.
     positions = min(10_000, 5_000_000 // len(data.vocab))
     for index in data.batches_by_length(positions, number):
         x, y = data.batch(index)
@@ -942,7 +943,7 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     with seeded(config.seed):
         model = MODELS[config.type](config).to(device)
     optimizers = make_optimizers(model, config)
-    run = Run(out, config, model, vocab, optimizers, data, sampling, source, digest(words), checkpoint)
+    run = Run(out, config, model, vocab, optimizers, data, sampling, source, digest_of(words), checkpoint)
     run.introduce()
     if diagnose:
         run.diagnosis = Diagnosis(model, data["training"])
@@ -952,11 +953,11 @@ def train(words, config, out=DEFAULT_OUT, *, device="auto", source="", checkpoin
     by_length = not has_batch_norm  # its statistics need batches of mixed lengths
     with seeded(config.seed), run:
         for step in run:
-            if config.type == "ngram":
+            if isinstance(model, NGram):
                 run.loss = count(model, data, run.progress)
                 continue
             x, y = data["training"].training_batch(step, config.batch_size, config.seed, by_length)
-            if config.type == "ninja":
+            if isinstance(model, Ninja):
                 loss = model.forward_backward(x, y)
             else:
                 loss = loss_of(model(x), y)
@@ -993,20 +994,19 @@ def resume(out=DEFAULT_OUT, words=None, *, source="", max_steps=None, **options)
     out = folder_of(out)
     checkpoint = read_checkpoint(out)
     config = checkpoint["config"]
-    if not source:
-        source = checkpoint["source"]
     if words is None:
+        source = source or checkpoint["source"]
         if not source:
             raise UserError(f"the run in {out} did not read its words from a file: give them again, with "
                             f"-i FILE or makemore.resume({str(out)!r}, words=...)")
         words = read_words(source)
     words = clean(words, config.max_length)
-    if digest(words) != checkpoint["digest"]:
+    if digest_of(words) != checkpoint["digest"]:
         raise UserError(f"{source or 'this list'} does not have the words of the run in {out}; "
                         "to train on other words, start a run in another folder")
-    if max_steps is not None and config.type != "ngram":  # which counts in one step
+    if max_steps is not None and not issubclass(MODELS[config.type], NGram):  # which counts in one step
         config = dataclasses.replace(config, max_steps=max_steps)
-    return train(words, config, out, source=source, checkpoint=checkpoint, **options)
+    return train(words, config, out, source=source or checkpoint["source"], checkpoint=checkpoint, **options)
 
 
 def train_all(words, out, values, options):
@@ -1051,15 +1051,14 @@ def draw(logits, temperature, top_k, generator):
     """Draw a token for each row of logits (B, V), which are on the CPU; `generate` explains the options."""
     if logits.isnan().any():
         raise UserError("the model's logits are not numbers; nothing can be sampled", status=1)
-    if top_k is not None:
-        highest = logits.sort(dim=1, descending=True, stable=True)  # stable: of equal ones, the first
-        letters = highest.indices[:, :top_k]  # (B, top_k)
-        logits = torch.full_like(logits, -math.inf).scatter(1, letters, highest.values[:, :top_k])
+    logits, tokens = logits.sort(dim=1, descending=True, stable=True)  # of equal ones, the first comes first
+    logits, tokens = logits[:, :top_k], tokens[:, :top_k]  # (B, k); all of them if top_k is None
     if temperature == 0:
-        return logits.argmax(dim=1)
-    logits = logits - logits.amax(dim=1, keepdim=True)  # at most 0, so that nothing overflows
-    probabilities = (logits.double() / temperature).softmax(dim=1)
-    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+        return tokens[:, 0]
+    logits = logits.double() - logits[:, :1]  # at most 0, so that nothing overflows
+    probabilities = (logits / temperature).softmax(dim=1)
+    choice = torch.multinomial(probabilities, 1, generator=generator)  # (B, 1)
+    return tokens.gather(1, choice)[:, 0]
 
 
 @torch.no_grad()
@@ -1145,7 +1144,7 @@ def draw_loss(run, path):
     ax = new_figure(8, 5).add_axes((0.09, 0.1, 0.88, 0.87))
     label = f"a uniform guess: ln {len(run.vocab)} = {uniform:.2f}"
     ax.axhline(uniform, color="gray", linestyle="--", label=label)
-    if run.config.type == "ngram":  # one step, so there is no curve
+    if isinstance(run.model, NGram):  # one step, so there is no curve
         ax.axhline(run.best_loss, color="C1", label=f"validation, {run.best_loss:.4f}")
         ax.set(xticks=[], xlabel="counted in one step", ylim=(0, uniform + 0.2))
     else:
@@ -1164,8 +1163,8 @@ def draw_loss(run, path):
 
 
 COLORS = {  # the color of each learned type
-    "bigram": "tab:purple", "mlp": "tab:blue", "batchnorm": "tab:orange", "ninja": "tab:orange",
-    "wavenet": "tab:green", "bow": "tab:gray", "rnn": "tab:gray", "gru": "tab:gray", "lstm": "tab:gray",
+    "bigram": "tab:purple", "mlp": "tab:blue", "batchnorm": "tab:orange", "ninja": "sandybrown",
+    "wavenet": "tab:green", "bow": "#b0b0b0", "rnn": "#909090", "gru": "#707070", "lstm": "#505050",
     "transformer": "tab:red",
 }
 
@@ -1173,7 +1172,7 @@ COLORS = {  # the color of each learned type
 def draw_losses(runs, path):
     """`runs`: {type: Run}. The validation losses over the seconds of training; a straight line for counts.
 
-    One color per lecture (gray: in no lecture). The labels are in the order of the losses, as close to the
+    One color per lecture (grays: in no lecture). The labels are in the order of the losses, as close to the
     ends of their curves as they can be without touching.
     """
     best = min((run.best_loss for run in runs.values() if math.isfinite(run.best_loss)), default=0)
@@ -1192,7 +1191,7 @@ def draw_losses(runs, path):
         else:
             ax.axhline(run.best_loss, color=color, linestyle="--", linewidth=1)
         label_at = max(label_at + 0.034 * (high - low), run.best_loss)
-        line = {"arrowstyle": "-", "color": color, "alpha": 0.4, "linewidth": 0.7}
+        line = {"arrowstyle": "-", "color": color, "alpha": 0.4, "linewidth": 0.7, "relpos": (0, 0.5)}
         ax.annotate(f"{name} {run.best_loss:.3f}", (end, run.best_loss), (1.02, label_at), color=color,
                     va="center", textcoords=ax.get_yaxis_transform(), parse_math=False, arrowprops=line)
     ax.set(xlabel="seconds of training", ylabel="validation loss (nats per character)", xscale="log",
@@ -1282,8 +1281,8 @@ class Diagnosis:
     """What lecture 4 measures: activations and gradients of the tanh layers at the beginning and at the end
     of a run (or of what --resume adds to it) and, after every step, how far the weights moved.
 
-    Beside them: the same network with a bad start, all weights but those of the head five times as large.
-    (Batch norm undoes it: in `batchnorm`, both look alike.)
+    Beside them: the same network with a bad start, in which the weight matrix of every linear layer but the
+    head is five times as large. (Batch norm undoes it: in `batchnorm`, both look alike.)
     """
 
     def __init__(self, model, training):
@@ -1354,16 +1353,20 @@ class Diagnosis:
         ax.set(xlabel="step", ylabel="log10(std of update / std of weight)")
         for title, ax in self.axes.items():
             ax.set_title(title.replace("a bad start", "a bad start (weights x 5)"))
-            ax.legend(fontsize=8, loc="upper right")
             if title.startswith("activations"):
-                ax.set(xlim=(-1, 1), ylim=(0, None), xticks=(-1, -0.5, 0, 0.5, 1), xlabel="output of tanh",
-                       ylabel="density")
+                ax.legend(fontsize=8, loc="upper center")
+                highest = ax.get_ylim()[1]
+                ax.set(xlim=(-1, 1), ylim=(0, 1.3 * highest), xticks=(-1, -0.5, 0, 0.5, 1),
+                       xlabel="output of tanh", ylabel="density")
                 ax.axvspan(-1, -0.97, color="red", alpha=0.2)  # saturated
                 ax.axvspan(0.97, 1, color="red", alpha=0.2)
             elif title.startswith("gradients"):
+                ax.legend(fontsize=8, loc="lower center")
                 ax.set(yscale="log", xlabel="d loss / d input of tanh", ylabel="density")
                 ax.ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
                 ax.locator_params(axis="x", nbins=5)
+            else:
+                ax.legend(fontsize=8, loc="lower center", ncols=3)
         self.figure.tight_layout()
         save_figure(self.figure, path)
 
@@ -1374,7 +1377,8 @@ class Diagnosis:
 
 VERSION = "1.0.0"
 FORMAT = "makemore 5"  # of model.pt
-CONTENT = "chars", "source", "digest", "threads", "progress", "model", "optimizers"  # of model.pt
+# The entries of model.pt, besides its format and its config.
+CONTENT = "chars", "source", "digest", "threads", "progress", "model", "optimizers"
 FILES = "model.pt", "log.csv", "loss.png", "losses.png", "pairs.png", "letters.png", "diagnose.png"
 HERE = Path(__file__).resolve().parent
 EVALUATED = 1_000_000  # characters: of a larger part of the data, only so many are evaluated,
@@ -1403,7 +1407,7 @@ class Number(typing.NamedTuple):
 
 SETTINGS = {
     "max_steps": Number(int, 1, 10**9, "total number of steps, also after --resume; -1: no end"),
-    "max_length": Number(int, 1, 10**4, "longer words are left out, a sample stops there (default: 256)"),
+    "max_length": Number(int, 1, 10**4, "leave out longer words, end samples there (default: 256)"),
     "batch_size": Number(int, 1, 10**6, "words in a batch"),
     "learning_rate": Number(float, 0, 10**9, "the peak of the learning rate"),
     "weight_decay": Number(float, 0, 10**9, "decoupled weight decay, matrices only"),
@@ -1438,12 +1442,13 @@ def check_number(name, value):
         else:
             plain = float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
-        kind = "a whole number" if number.kind is int else "a number"
-        raise UserError(f"{flag(name)} must be {kind}, not {value!r}") from None
+        wanted = "a whole number" if number.kind is int else "a number"
+        raise UserError(f"{flag(name)} must be {wanted}, not {value!r}") from None
     if name == "max_steps" and plain == -1:
         return plain
-    if not number.low <= plain <= number.high:  # (nan is not)
-        raise UserError(f"{flag(name)} must be from {number.low} to {number.high}, not {plain}")
+    if not number.low <= plain <= number.high:  # also true of nan, which fails every comparison
+        no_end = " (or -1: no end)" if name == "max_steps" else ""
+        raise UserError(f"{flag(name)} must be from {number.low} to {number.high}, not {plain}{no_end}")
     return plain
 
 
@@ -1466,7 +1471,8 @@ def check_config(config):
     if config.n_head and config.n_embd % config.n_head:
         raise UserError(f"--n-embd {config.n_embd} does not divide into {config.n_head} heads")
     # A power of two has a single 1 in binary.
-    if config.type == "wavenet" and (config.block_size < 2 or config.block_size.bit_count() != 1):
+    is_wavenet = issubclass(MODELS[config.type], WaveNet)
+    if is_wavenet and (config.block_size < 2 or config.block_size.bit_count() != 1):
         raise UserError(f"--block-size must be a power of two for wavenet (2, 4, 8, 16, ...), "
                         f"not {config.block_size}")
     return config
@@ -1487,7 +1493,8 @@ def check_sampling(vocab, options):
         elif name in SAMPLING or name in ("seed", "max_length"):
             checked[name] = check_number(name, value)
         else:
-            raise TypeError(f"generate() has no option {name!r}")
+            raise TypeError(f"train() and generate() have no option {name!r}; settings such as max_steps "
+                            "go into configure()")
     return checked
 
 
@@ -1646,7 +1653,7 @@ def relative(path):
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def digest(words):
+def digest_of(words):
     """A fingerprint of the words: different words have different fingerprints."""
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
@@ -1712,7 +1719,7 @@ def folder_of(out):
 
 
 def is_terminal():
-    """Whether somebody watches the output; a notebook may have an stdout that cannot say."""
+    """Whether the output goes to a terminal. (In a notebook, stdout may have no isatty.)"""
     return hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
 
 
@@ -1792,7 +1799,7 @@ class Run:
         self.diagnosis = None
         self.handler = None  # of Ctrl-C before the run
         self.pressed = False  # Ctrl-C, perhaps in the middle of a step
-        self.stopped = False  # that was seen between two steps
+        self.stopped = False  # Ctrl-C, seen between two steps
         if checkpoint:
             self.restore(checkpoint)
         if config.end < self.step:
@@ -1831,7 +1838,7 @@ class Run:
     def __exit__(self, *_):
         self.progress.clear()
         torch.set_num_threads(self.threads_before)
-        if self.handler is not None:  # (0 is a handler too)
+        if self.handler is not None:  # not just `if self.handler`: SIG_DFL, the default, is 0
             signal.signal(signal.SIGINT, self.handler)
 
     def on_ctrl_c(self, *_):
@@ -1848,20 +1855,22 @@ class Run:
                 return
             if self.diagnosis:
                 self.diagnosis.measure()
-            torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # for dropout; no state to store
+            # For dropout. Each step seeds anew, so no random state needs to be stored.
+            torch.manual_seed(self.config.seed * 1_000_003 + self.step)
             start = time.perf_counter()
             yield self.step
             self.seconds += time.perf_counter() - start
             self.step += 1
             self.losses.append(self.loss)
-            self.stopped = self.pressed  # asked once a step, so that no step is left unsaved
+            self.stopped = self.pressed  # read only here, so that the step is saved before the loop ends
             if self.stopped or time.monotonic() - self.saved > 15:
                 self.save()
             self.progress.show(self.describe(f"batch {self.loss:.4f}"))
 
     def report(self):
-        """Evaluate, keep the best weights, save, print the losses; every fourth time, print samples too."""
-        characters = min(most_evaluated(self.vocab), 100_000)  # to compare steps, a part of a large file is enough
+        """Evaluate, keep the best weights, save, print the losses; print samples the first two times and then
+        every fourth time."""
+        characters = min(most_evaluated(self.vocab), 100_000)  # enough to compare steps
         validation, _ = evaluate(self.model, self.data["validation"], characters, self.progress)
         if math.isnan(validation):
             validation = math.inf  # so that it can be compared
@@ -1870,7 +1879,8 @@ class Run:
         training = sum(batches) / len(batches) if batches else math.nan
         self.log.append((self.step, self.seconds, training, validation))
         is_better = validation < self.best_loss
-        if is_better or not self.best or self.config.type == "ngram":  # (counts are always better than none)
+        is_counted = isinstance(self.model, NGram)  # counts are always better than none
+        if is_better or not self.best or is_counted:
             self.best = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
             self.best_step = self.step
             self.best_loss = validation
@@ -1977,7 +1987,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse_arguments(argv):
-    parser = Parser(prog="makemore", description="Words in, more like them out. Defaults: see DEFAULTS.")
+    parser = Parser(prog="makemore", description="Words in, more words like them out. The "
+                    "defaults depend on --type: see DEFAULTS in makemore.py.")
     group = parser.add_argument_group("files and what to do")
     group.add_argument("-i", "--input-file", metavar="FILE",
                        help=f"words, one per line (default: {DEFAULT_WORDS})")
@@ -2037,11 +2048,11 @@ def execute(args):
     elif args.type == "all":
         train_all(words, args.work_dir, settings, options)
     else:
-        kind = args.type or "transformer"
-        unused = [flag(name) for name in settings if getattr(DEFAULTS[kind], name) is None]
+        chosen = args.type or "transformer"
+        unused = [flag(name) for name in settings if getattr(DEFAULTS[chosen], name) is None]
         if unused:
-            print(f"{kind} does not use {', '.join(unused)}")
-        train(words, configure(kind, **settings), args.work_dir, **options)
+            print(f"{chosen} does not use {', '.join(unused)}")
+        train(words, configure(chosen, **settings), args.work_dir, **options)
 
 
 def sample_only(args, settings, options):
@@ -2059,13 +2070,13 @@ def sample_only(args, settings, options):
     words = []
     if args.input_file is not None:
         words = clean(read_words(args.input_file), config.max_length)
-        if digest(words) != checkpoint["digest"]:
+        if digest_of(words) != checkpoint["digest"]:
             raise UserError(f"{args.input_file} does not have the words of the run in {args.work_dir}")
     elif checkpoint["source"]:
         with contextlib.suppress(UserError):  # the file may be gone
             words = clean(read_words(checkpoint["source"]), config.max_length)
     origin = {}
-    if digest(words) == checkpoint["digest"]:
+    if digest_of(words) == checkpoint["digest"]:
         for part, members in split(words).items():
             for name in set(names).intersection(members):
                 origin[name] = f"\tin {part}"
@@ -2085,8 +2096,11 @@ def main(argv=None):
     except UserError as error:
         print(f"makemore: {error}", file=sys.stderr)
         return error.status
-    except OSError as error:  # of standard output: a closed pipe, as in `makemore ... | head`, or a full disk
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:  # standard output is a closed pipe (`makemore ... | head`) or the disk is full
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return 141
         print(f"makemore: {error}", file=sys.stderr)

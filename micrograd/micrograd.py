@@ -58,7 +58,8 @@ class Value:
     adds to a.grad and b.grad. Value(2.0, "x") is short for Value(2.0, label="x").
     """
 
-    __slots__ = ("__dict__", "_local", "_op", "_prev", "data", "grad", "label")  # __dict__: your own names
+    # With slots a Value is small and quick. __dict__ is among them, so you can still set your own attributes.
+    __slots__ = ("__dict__", "_local", "_op", "_prev", "data", "grad", "label")
     __array_priority__ = -1.0  # lower than NumPy's: np.float64(2) * v calls v.__rmul__
 
     def __init__(self, data, _children=(), _op="", label=""):
@@ -68,8 +69,11 @@ class Value:
         self.data = _number(data)
         self.grad = 0.0
         self.label = label
+        if _inside_no_grad():
+            _children = ()
+            _op = ""
         self._op = _op
-        self._prev = () if _inside_no_grad() else tuple(_children)
+        self._prev = tuple(_children)
         self._local = ()
 
     def _backward(self):
@@ -127,7 +131,7 @@ class Value:
         """
         a**b; local derivatives b * a**(b - 1) and a**b * log(a).
 
-        The second one does not exist for a < 0. Make a constant exponent a plain number: it needs none.
+        For a < 0 the second does not exist, so write a constant exponent as a plain number: x**3.
         """
         if isinstance(other, Value):
             return operation("**", _power, self, other)
@@ -605,7 +609,7 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2014): p -= lr * mean gradient / root of mean squared gradient (running means)."""
+    """Adam (Kingma & Ba 2015): p -= lr * mean gradient / root of mean squared gradient (running means)."""
 
     def __init__(self, parameters, lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(parameters, lr, weight_decay)
@@ -789,12 +793,13 @@ def draw_dot(root, format="svg", rankdir="LR"):
         name = str(id(v))
         label = re.sub(r"([\\{}|<> ])", r"\\\1", v.label)  # a record reserves these characters
         graph.node(name, f"{{ {label} | data {v.data:.4f} | grad {v.grad:.4f} }}", shape="record")
-        circle = name + v._op  # the record itself if there is no operation
+        operation_name = name
         if v._op:
-            graph.node(circle, v._op, shape="circle")
-            graph.edge(circle, name)
+            operation_name = f"{name}_op"
+            graph.node(operation_name, v._op, shape="circle")
+            graph.edge(operation_name, name)
         for child in v._prev:
-            graph.edge(str(id(child)), circle)
+            graph.edge(str(id(child)), operation_name)
     if which("dot") is None:
         graph.render = _no_dot
         graph.pipe = _no_dot

@@ -1,7 +1,7 @@
 """
 A GPT made of single numbers. It learns to make up names, and needs nothing but micrograd.
 
-    python tiny_gpt.py           trains on 1,000 names in about half a minute, then prints twenty new ones
+    python tiny_gpt.py           trains on 1,000 names in about half a minute, then makes up twenty
     python tiny_gpt.py 100       trains on 100 names
 
 This project has the model three times: with single numbers here, with tensors as Transformer in makemore.py,
@@ -82,7 +82,7 @@ class GPT(Module):
         return vsum(losses) / len(losses)
 
     def sample(self, temperature=0.7):
-        """A new name, letter by letter (in makemore.py and gpt.py: `generate`)."""
+        """A made-up name, letter by letter (in makemore.py and gpt.py: `generate`)."""
         token = 0
         name = ""
         keys = []

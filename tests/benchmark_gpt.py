@@ -103,7 +103,7 @@ def train_bigram(training, validation, vocab_size, steps=10_000):
 def count(training, validation, vocab_size):
     """(seconds, validation loss) of the counts alone."""
     start = time.perf_counter()
-    counts = mixture.Counts.count(training, vocab_size)
+    counts = mixture.Counts.from_tokens(training, vocab_size)
     seconds = time.perf_counter() - start
     losses = []
     for positions in np.array_split(np.arange(len(validation) - 1), 1 + len(validation) // 20_000):
@@ -149,7 +149,7 @@ class TextbookGPT(nn.Module):
                 nn.init.normal_(layer.weight, std=0.02 / math.sqrt(2 * n_layer))
 
     def forward(self, idx):
-        x = self.char(idx) + self.position.weight[: idx.size(1)]
+        x = self.char(idx) + self.position.weight[: idx.shape[1]]
         return F.linear(self.norm(self.blocks(x)), self.char.weight)
 
 
@@ -333,7 +333,7 @@ def generation(program, text):
     config = program.configure("cpu", vocab_size=len(vocab))
     if program is mixture:
         model = mixture.Mixture(config)
-        model.counts = mixture.Counts.count(vocab.encode(text), len(vocab))
+        model.counts = mixture.Counts.from_tokens(vocab.encode(text), len(vocab))
     else:
         model = gpt.GPT(config)
     model.eval()

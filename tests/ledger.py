@@ -121,7 +121,7 @@ LEDGER = [
     }, departure="short windows at first"),
     # gpt.py: lines to try.
     Edit("gpt", "F.rms_norm", "RMSNorm, which does not subtract the mean", {
-        "F.layer_norm(x, (x.size(-1),))": "F.rms_norm(x, (x.size(-1),))",
+        "F.layer_norm(x, (x.shape[-1],))": "F.rms_norm(x, (x.shape[-1],))",
     }),
     Edit("gpt", "--n-head 4", "4 heads", {}, settings={"n_head": 4}),
     Edit("gpt", "value embeddings", "value embeddings, with a share that is learned", {
@@ -159,7 +159,7 @@ LEDGER = [
             "x = self.token_embedding(tokens)\n"
             "        group = tokens\n"
             "        for distance, table in enumerate(self.groups, start=1):\n"
-            "            before = F.pad(tokens, (distance, 0))[:, : tokens.size(1)]\n"
+            "            before = F.pad(tokens, (distance, 0))[:, : tokens.shape[1]]\n"
             "            group = group * self.config.vocab_size + before\n"
             "            x = x + table(group % 16381)\n",
     }),
@@ -201,14 +201,14 @@ LEDGER = [
     }),
     # mixture.py: what is in it left out.
     Edit("mixture", "", "the sequel without counts", {
-        "x = x + self.from_counts(log_q.exp()) * math.sqrt(log_q.size(2))": "pass",
+        "x = x + 8 * self.from_counts(log_q.exp())": "pass",
         " + self.weight * log_q": "",
     }),
     Edit("mixture", "", "the sequel without copies", {
         "return self.copy(logits.log_softmax(dim=2), text)": "return logits.log_softmax(dim=2)",
     }),
     Edit("mixture", "", "the sequel without both, a transformer of its sizes", {
-        "x = x + self.from_counts(log_q.exp()) * math.sqrt(log_q.size(2))": "pass",
+        "x = x + 8 * self.from_counts(log_q.exp())": "pass",
         " + self.weight * log_q": "",
         "return self.copy(logits.log_softmax(dim=2), text)": "return logits.log_softmax(dim=2)",
     }),

@@ -702,7 +702,7 @@ MISTAKES = {
             ("/ 15)", "/ 15", "of the edited gpt.py: "),
             ("torch.tanh", "tanh", "of the edited gpt.py: NameError: name 'tanh' is not defined"),
             ("15 * torch.tanh", "math.nan * torch.tanh", "a weight is not finite"),
-            ("return {", 'return {"is_causal=q.size(2) > 1": "is_causal=False",', "the model looks ahead")],
+            ("return {", 'return {"is_causal=q.shape[2] > 1": "is_causal=False",', "the model looks ahead")],
 }
 
 

@@ -64,7 +64,7 @@ def lecture(model, idx, rotary=True, qk_norm=True, squared=True, previous=True):
     """The logits of a model's weights, by a second implementation with the departures as switches."""
     w = dict(model.named_parameters())
     n_head, C = model.config.n_head, model.config.n_embd
-    T, D = idx.size(1), C // n_head
+    T, D = idx.shape[1], C // n_head
 
     def norm(x):
         x = x - x.mean(-1, keepdim=True)
@@ -246,7 +246,7 @@ def test_dropout_acts_in_training_only():
 def with_cache(model, idx, cache, first=1):
     """Logits with a cache: the first characters at once, then one after the other."""
     parts = [model(idx[:, :first], cache)]
-    parts += [model(idx[:, t : t + 1], cache) for t in range(first, idx.size(1))]
+    parts += [model(idx[:, t : t + 1], cache) for t in range(first, idx.shape[1])]
     return torch.cat(parts, 1)
 
 
@@ -646,7 +646,7 @@ def test_numbers_and_names_of_any_type_become_plain_and_the_run_is_loaded_and_re
     ({"max_steps": "100"}, "--max-steps must be a whole number, not '100'"),
     ({"max_steps": None}, "--max-steps must be a whole number, not None"),
     ({"max_steps": 8.0}, "--max-steps must be a whole number, not 8.0"),
-    ({"max_steps": -2}, "--max-steps must be from 1 to 1000000000, not -2"),
+    ({"max_steps": -2}, "--max-steps must be from 1 to 1000000000, not -2 (or -1: no end)"),
     ({"learning_rate": "0.1"}, "--learning-rate must be a number, not '0.1'"),
     ({"learning_rate": [0.1]}, "--learning-rate must be a number, not [0.1]"),
     ({"dropout": float("nan")}, "--dropout must be from 0 to 0.99, not nan"),

@@ -443,6 +443,21 @@ def test_what_contradicts_a_checkpoint_is_refused(capsys):
     assert "text.txt is not the text of the run in out/gpt" in said
 
 
+def test_after_a_failure_standard_output_still_works(capfd):
+    assert gpt.main(["--sample-only", "-o", "x" * 300]) == 1
+    print("still here", flush=True)
+    said = capfd.readouterr()
+    assert said.out == "still here\n" and "File name too long" in said.err
+
+
+def test_a_text_given_in_python_is_not_called_by_the_name_of_the_file():
+    train()
+    with pytest.raises(gpt.UserError, match="^this text is not the text of the run in out/gpt"):
+        gpt.resume("out/gpt", TEXT + "more")
+    with pytest.raises(TypeError, match="max_steps go into configure"):
+        gpt.train(TEXT, gpt.configure(), max_step=5)
+
+
 def test_a_gpu_chosen_by_its_number_is_refused_under_torchrun(capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     said = refused(capsys, "-i", "text.txt", "--device", "cuda:0")

@@ -1312,7 +1312,7 @@ def test_too_long_words_and_duplicates_are_counted_apart(capsys):
     assert "left out as duplicates: 1\n" in out
     assert "left out as longer than 256 characters: 2\n" in out
     assert "WARNING" not in out
-    assert saved("out/makemore")["digest"] == mm.digest([*WORDS, "b" * 256])
+    assert saved("out/makemore")["digest"] == mm.digest_of([*WORDS, "b" * 256])
 
 
 def test_losing_more_than_a_twentieth_of_the_words_for_their_length_stands_out(capsys):
@@ -1400,6 +1400,32 @@ def test_a_model_of_ones_own_trains_samples_and_resumes(monkeypatch):
         mm.load("out/mine")
 
 
+@pytest.mark.parametrize("name", ["ngram", "ninja", "bow", "transformer"])
+def test_a_class_made_from_a_model_trains_as_that_model_does(name, monkeypatch):
+    calls = []
+
+    class Own(mm.MODELS[name]):
+        def forward_backward(self, x, y):
+            calls.append("by hand")
+            return super().forward_backward(x, y)
+
+    monkeypatch.setitem(mm.MODELS, "own", Own)
+    sizes = {setting: SIZES[setting] for setting in ("n_embd", "n_embd2", "n_layer", "n_head")}
+    own = mm.train(WORDS, mm.configure("own", like=name, max_steps=3, **sizes), "own").results
+    model = mm.train(WORDS, mm.configure(name, max_steps=3, **sizes), "model").results
+    assert own["validation"] == model["validation"]
+    assert calls == (["by hand"] * 3 if name == "ninja" else [])
+
+
+@pytest.mark.parametrize("name, block_size, part", [
+    ("ngram", 30, "--block-size 30 is too long"), ("wavenet", 6, "power of two"),
+    ("transformer", 5, "--block-size 5 is too short"), ("bow", 5, "--block-size 5 is too short")])
+def test_a_class_made_from_a_model_has_its_limits(name, block_size, part, monkeypatch):
+    monkeypatch.setitem(mm.MODELS, "own", type("Own", (mm.MODELS[name],), {}))
+    with pytest.raises(mm.UserError, match=part):
+        mm.train(WORDS, mm.configure("own", like=name, block_size=block_size), "own")
+
+
 def test_a_run_started_from_python_goes_on_with_its_words_given_again(capsys):
     config = mm.configure("mlp", max_steps=3, **{name: SIZES[name] for name in ("n_embd", "n_embd2")})
     before = vars(config).copy()
@@ -1409,8 +1435,17 @@ def test_a_run_started_from_python_goes_on_with_its_words_given_again(capsys):
     refuse(capsys, ["--resume", "--max-steps", "5"], "-i FILE", "words=")
     assert not go("--resume", "--max-steps", "5", "-i", "words.txt")
     assert saved("out/makemore")["progress"]["step"] == 5
-    with pytest.raises(mm.UserError, match="does not have the words"):
+    with pytest.raises(mm.UserError, match="^this list does not have the words"):
         mm.resume("out/makemore", WORDS[:-1])
+    with pytest.raises(TypeError, match="max_steps go into configure"):
+        mm.train(WORDS, config, "out/makemore", max_step=5)
+
+
+def test_after_a_failure_standard_output_still_works(capfd):
+    assert mm.main(["--sample-only", "-o", "x" * 300]) == 1
+    print("still here", flush=True)
+    said = capfd.readouterr()
+    assert said.out == "still here\n" and "File name too long" in said.err
 
 
 def test_a_run_in_a_thread_of_its_own_needs_no_handler_for_ctrl_c():

@@ -316,7 +316,7 @@ def test_a_node_made_by_hand_hands_its_gradient_on_as_in_the_lecture():
     assert results[0] == pytest.approx(results[1], rel=1e-14)
     assert tanh(a)._prev == (a,) and tanh(a)._op == "tanh"
     with no_grad():
-        assert tanh(a)._prev == ()
+        assert tanh(a)._prev == () and tanh(a)._op == "", "a leaf"
 
 
 def test_backward_of_one_node_can_be_called_by_hand():
@@ -855,6 +855,15 @@ def test_draw_dot_has_a_record_for_each_value_and_a_circle_for_each_operation():
 def test_draw_dot_escapes_what_a_record_reserves():
     v = Value(1.0, "a|b {c} <d> \\")
     assert r"a\|b\ \{c\}\ \<d\>\ \\" in draw_dot(v).source
+
+
+def test_draw_dot_takes_operations_of_any_name():
+    x = Value(2.0)
+    out = operation("a:b", lambda a: (3 * a, 3.0), x)
+    source = draw_dot(out).source
+    nodes = set(re.findall(r'^\t("[^"]*"|\d+) \[', source, re.MULTILINE))
+    edges = re.findall(r"^\t(.*) -> (.*)\n", source, re.MULTILINE)
+    assert len(nodes) == 3 and len(edges) == 2 and {end for edge in edges for end in edge} == nodes
 
 
 def test_without_the_program_dot_a_sentence_says_what_to_do_and_the_text_is_there(tmp_path, monkeypatch):

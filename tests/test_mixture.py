@@ -1,5 +1,4 @@
 """mixture: counts and copies against brute force, the mixture of both with a transformer, its runs."""
-import math
 import os
 import re
 import signal
@@ -27,7 +26,7 @@ def shaken_model(**values):
     model = mixture.Mixture(mixture.configure("cpu", **TINY | {"vocab_size": 11} | values)).eval()
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.3)
-    model.counts = mixture.Counts.count(random_tokens(2000), 11)
+    model.counts = mixture.Counts.from_tokens(random_tokens(2000), 11)
     return model
 
 
@@ -68,7 +67,7 @@ def assert_kneser_ney(q, text, position, positions, context_text=None):
 
 def test_counts_are_interpolated_kneser_ney():
     text = np.random.default_rng(0).choice(4, size=120, p=[0.5, 0.3, 0.15, 0.05])
-    counts = mixture.Counts.count(text, 4)
+    counts = mixture.Counts.from_tokens(text, 4)
     assert counts.n == 6
     q = all_log_probs(counts, text).exp().numpy()
     for position in (0, 3, 5, 50, 90, 119):  # the first ones with zeros before the text
@@ -79,7 +78,7 @@ def test_counts_are_interpolated_kneser_ney():
 
 def test_each_table_left_out_an_eighth_of_the_text_spread_over_four_places():
     text = np.random.default_rng(0).choice(4, size=320, p=[0.5, 0.3, 0.15, 0.05])
-    counts = mixture.Counts.count(text, 4)
+    counts = mixture.Counts.from_tokens(text, 4)
     tables = counts.table_without(np.arange(320))
     assert tables.tolist() == [position // 10 % 8 for position in range(320)]  # 32 pieces of 10
     for table in (0, 3, 7):
@@ -92,7 +91,7 @@ def test_each_table_left_out_an_eighth_of_the_text_spread_over_four_places():
 def test_the_counts_used_in_training_have_not_seen_the_character_that_they_predict():
     text = random_tokens(3200, V=3)
     text[1000:1007] = 3  # a letter of one part alone
-    counts = mixture.Counts.count(text, 4)
+    counts = mixture.Counts.from_tokens(text, 4)
     position = np.array([1005])  # the character after it is a 3
     held_out = counts.log_probs(text, position, counts.table_without(position + 1))
     whole = counts.log_probs(text, position)
@@ -102,7 +101,7 @@ def test_the_counts_used_in_training_have_not_seen_the_character_that_they_predi
 
 def test_counts_read_from_a_checkpoint_answer_as_before():
     text = random_tokens(3000, V=5)
-    counts = mixture.Counts.count(text, 5)
+    counts = mixture.Counts.from_tokens(text, 5)
     whole = mixture.Counts(5, *counts.whole())
     asked = random_tokens(200, V=5, seed=1)
     torch.testing.assert_close(all_log_probs(whole, asked), all_log_probs(counts, asked))
@@ -111,7 +110,7 @@ def test_counts_read_from_a_checkpoint_answer_as_before():
 
 def test_counts_of_a_large_vocabulary_take_shorter_contexts():
     text = random_tokens(20_000, V=5000)
-    counts = mixture.Counts.count(text, 5000)
+    counts = mixture.Counts.from_tokens(text, 5000)
     assert 2 <= counts.n < 6
     assert all_log_probs(counts, text[:40]).exp().sum(1).allclose(torch.ones(40), atol=1e-4)
 
@@ -122,7 +121,7 @@ def test_counts_of_a_large_vocabulary_take_shorter_contexts():
 @pytest.mark.parametrize("held_out", [True, False])
 def test_predictions_are_rows_of_what_the_counts_say(held_out):
     tokens = random_tokens(640, V=7)  # 32 pieces of 20
-    counts = mixture.Counts.count(tokens, 7)
+    counts = mixture.Counts.from_tokens(tokens, 7)
     predictions = mixture.Predictions(counts, tokens, torch.device("cpu"), held_out)
     starts = torch.tensor([0, 33, 100, 623])  # windows that go from one piece to the next
     rows = predictions.windows(starts, 16)
@@ -136,7 +135,7 @@ def test_predictions_are_rows_of_what_the_counts_say(held_out):
 
 def test_predictions_that_would_take_too_much_memory_are_computed_when_they_are_needed():
     tokens = random_tokens(1200, V=1_000_000)
-    counts = mixture.Counts.count(tokens, 1_000_000)
+    counts = mixture.Counts.from_tokens(tokens, 1_000_000)
     predictions = mixture.Predictions(counts, tokens, torch.device("cpu"), True)
     assert predictions.rows is None
     rows = predictions.windows(torch.tensor([7, 80]), 2)
@@ -203,7 +202,7 @@ def test_without_copies_it_is_the_transformer_that_hears_the_counts_before_and_a
     idx = torch.from_numpy(random_tokens(1, 12))
     q = all_log_probs(model.counts, idx[0].numpy())[None]
     with torch.no_grad():
-        x = model.gpt.embed(idx) + math.sqrt(11) * q.exp() @ model.from_counts.weight.T
+        x = model.gpt.embed(idx) + 8 * q.exp() @ model.from_counts.weight.T
         x = model.gpt.blocks[0](x)
         logits = F.layer_norm(x, (16,)) @ model.gpt.head.weight.T + model.weight * q
         torch.testing.assert_close(model(idx), logits.log_softmax(2), atol=1e-4, rtol=1e-4)
@@ -304,7 +303,7 @@ def test_a_run_learns_and_its_best_weights_have_the_loss_that_it_reports(whole):
     model, vocab = mixture.load(whole)
     tokens = torch.from_numpy(vocab.encode(TEXT)).long()
     data = gpt.split(tokens, 16)
-    groups, counts = mixture.Counts.count(data["training"].numpy(), len(vocab)).whole()
+    groups, counts = mixture.Counts.from_tokens(data["training"].numpy(), len(vocab)).whole()
     assert model.counts.groups.tolist() == groups.tolist(), "what was counted is the training text"
     assert model.counts.counts.tolist() == counts.tolist()
     held = data["validation"]
