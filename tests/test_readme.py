@@ -100,7 +100,7 @@ PROGRAMS = {
 def test_every_command_in_the_text_names_a_program_and_its_flags(name):
     for command in re.findall(r"`python ([^`\n]+)`", without_code(name)):
         script, *arguments = shlex.split(command)
-        if script.endswith(".py"):
+        if script.endswith(".py") and script != "mine.py":  # which --copy makes
             assert (ROOT / script).is_file(), command
         values = {"NAME": "mlp", "N": "1", "X": "1"}  # FILE and DIR can be any text
         arguments = [values.get(word, word) for word in arguments]
