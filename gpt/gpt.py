@@ -1083,34 +1083,31 @@ def of_the_same_run(checkpoint, out, text, source, max_steps):
 # Between two steps
 
 
-def is_terminal():
-    """Whether the output goes to a terminal. (In a notebook, stdout may have no isatty.)"""
-    return hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
-
-
 class Progress:
     """Shows what the program is doing when it has printed nothing else for a while.
 
     On a terminal, it writes one line again and again. Elsewhere it prints a new line after two seconds or,
-    in long runs, after a thirtieth of the time so far.
+    in long runs, after a thirtieth of the time so far. `stream`: standard output or standard error.
     """
 
-    def __init__(self):
+    def __init__(self, stream):
+        self.stream = stream
+        self.is_terminal = hasattr(stream, "isatty") and stream.isatty()  # a notebook's may have no isatty
         self.start = self.last = time.monotonic()
         self.is_shown = False
 
     def say(self, text):
         """Print a line that stays."""
         self.clear()
-        print(text, flush=True)
+        print(text, file=self.stream, flush=True)
         self.last = time.monotonic()
 
     def show(self, text):
         """Show what is going on, unless something was printed a moment ago."""
         now = time.monotonic()
-        if is_terminal():
+        if self.is_terminal:
             if now - self.last > 0.2:
-                print(f"{text:79}", end="\r", flush=True)
+                print(f"{text:79}", end="\r", file=self.stream, flush=True)
                 self.last = now
                 self.is_shown = True
         elif now - self.last > max(2, (now - self.start) / 30):
@@ -1119,7 +1116,7 @@ class Progress:
     def clear(self):
         """Erase the line on the terminal."""
         if self.is_shown:
-            print(" " * 79, end="\r", flush=True)
+            print(" " * 79, end="\r", file=self.stream, flush=True)
             self.is_shown = False
 
 
@@ -1163,7 +1160,7 @@ class Run:
         self.best = {}  # the weights
         self.losses = []  # of each batch
         self.log = []  # (step, seconds, training, validation) of each evaluation
-        self.progress = Progress()
+        self.progress = Progress(sys.stdout)
         self.handler = None  # of Ctrl-C before the run
         self.pressed = False  # Ctrl-C, perhaps in the middle of a step
         self.stopped = False  # Ctrl-C in any process, seen between two steps
@@ -1443,7 +1440,7 @@ def sample_only(args, settings, options, program):
     if args.input_file is not None and digest_of(read_file(args.input_file)) != checkpoint["digest"]:
         raise UserError(f"{args.input_file} is not the text of the run in {args.work_dir}")
     model, vocab = program.load(args.work_dir, args.device, args.last)
-    progress = Progress() if is_terminal() else None  # in a file, only the texts are wanted
+    progress = Progress(sys.stderr)  # so that standard output has nothing but the texts
     print_texts(generate(model, vocab, progress=progress, **options))
 
 

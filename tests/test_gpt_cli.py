@@ -2,6 +2,7 @@
 import builtins
 import contextlib
 import csv
+import itertools
 import math
 import os
 import re
@@ -441,6 +442,16 @@ def test_what_contradicts_a_checkpoint_is_refused(capsys):
     assert "text.txt is not the text of the run in out/gpt; to train on another text, " in said
     said = refused(capsys, "--sample-only", "-i", "text.txt")
     assert "text.txt is not the text of the run in out/gpt" in said
+
+
+def test_samples_into_a_file_show_their_progress_on_standard_error(monkeypatch, capsys):
+    train()
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", itertools.count(0, 10).__next__)  # ten seconds at each look
+        assert not gpt.main(["--sample-only", "--max-new-tokens", "5"])
+    said = capsys.readouterr()
+    assert "sampling: 3 of 5 characters" in said.err and "sampling" not in said.out
 
 
 def test_after_a_failure_standard_output_still_works(capfd):

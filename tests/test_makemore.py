@@ -9,6 +9,7 @@ import dataclasses
 import fractions
 import functools
 import io
+import itertools
 import math
 import os
 import pickle
@@ -1875,10 +1876,21 @@ def test_a_long_silence_is_broken_by_a_line_on_a_pipe_too(monkeypatch, capsys):
     now = 100.0
     with monkeypatch.context() as patch:
         patch.setattr(time, "monotonic", lambda: now)
-        progress = mm.Progress()
+        progress = mm.Progress(sys.stdout)
         for now in (100.5, 101.5, 102.5, 103.5, 105.0):
             progress.show(f"at {now}")
     assert capsys.readouterr().out == "at 102.5\nat 105.0\n"
+
+
+def test_samples_into_a_file_show_their_progress_on_standard_error(monkeypatch, trained, capsys):
+    trained("mlp")
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", itertools.count(0, 10).__next__)  # ten seconds at each look
+        assert not mm.main(["--sample-only", "--num-samples", "3"])
+    said = capsys.readouterr()
+    assert "sampling: letter 2 of " in said.err
+    assert len(said.out.splitlines()) == 3 and "sampling" not in said.out
 
 
 class Tee:
