@@ -1017,6 +1017,7 @@ def train_all(words, out, values, options):
     vocab = Vocab("".join(words))
     for config in configs:
         fit_to_data(config, words, vocab)  # raises UserError before any type is trained
+    prepare_folder(folder, ["losses.png"])
     results = {}
     for config in configs:
         print(f"\n== {config.type} ==")
@@ -1658,14 +1659,14 @@ def digest_of(words):
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
-def prepare_folder(folder):
+def prepare_folder(folder, names=FILES):
     """Make the folder; rename what an earlier run left in it, model.pt to model.1.pt and so on."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         number = 1
         while any(folder.glob(f"*.{number}.*")):
             number += 1
-        for name in FILES:
+        for name in names:
             path = folder / name
             if path.exists():
                 moved = path.rename(path.with_suffix(f".{number}{path.suffix}"))

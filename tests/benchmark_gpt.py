@@ -254,7 +254,7 @@ def run_command(program, folder, flags):
 def report(program, text, folder, flags=()):
     """Run it and print its figures."""
     output, wall, memory = run_command(program, folder, flags)
-    loss = re.search(r"^validation loss (.*?) on the whole", output, re.MULTILINE)[1]
+    loss = re.search(r"^validation loss (.*?) on all windows", output, re.MULTILINE)[1]
     progress = gpt.read_checkpoint(folder, program.FORMAT)["progress"]
     seconds = progress["seconds"]
     print("\n| figure | |\n|---|---:|")

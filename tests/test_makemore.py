@@ -1882,6 +1882,16 @@ def test_a_long_silence_is_broken_by_a_line_on_a_pipe_too(monkeypatch, capsys):
     assert capsys.readouterr().out == "at 102.5\nat 105.0\n"
 
 
+def test_all_types_in_a_used_folder_move_the_old_picture_aside(monkeypatch):
+    monkeypatch.setattr(mm, "DEFAULTS", {"bigram": mm.DEFAULTS["bigram"]})
+    Path("all").mkdir()
+    for name in ("losses.png", "model.pt"):
+        Path("all", name).write_text("old")
+    assert not go("-i", "words.txt", "-o", "all", "--type", "all", "--max-steps", "2")
+    assert Path("all/losses.1.png").read_text() == Path("all/model.pt").read_text() == "old"
+    assert Path("all/losses.png").stat().st_size > 1000
+
+
 def test_samples_into_a_file_show_their_progress_on_standard_error(monkeypatch, trained, capsys):
     trained("mlp")
     capsys.readouterr()
