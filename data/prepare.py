@@ -65,7 +65,7 @@ SPEAKERS = {  # roles without a name are not in capitals, as in tinyshakespeare.
     "PAGE": "Page",
 }
 
-SLIPS = (  # the other places where the source's markup or type is broken
+SLIPS = (  # other errors in the source's markup and typesetting
     ("& c.", "&c."),
     (" :", ":"),
     ("__\\[", "_\\["),
@@ -179,7 +179,7 @@ def render_files(folder: Path, plays_only: bool) -> dict[str, bytes]:
             files = {"names.txt": render_names(read_names(folder)), "tinyshakespeare.txt": read_text(folder)}
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError,
             OSError) as error:
-        raise UserError(f"{folder}: a package there is damaged or another one: {error}") from None
+        raise UserError(f"{folder}: a package there is damaged, or is a different one: {error}") from None
     if plays_only:
         ours = (HERE / "tinyshakespeare.txt").read_text("ascii")
         passage = shared_passage(ours, files["plays.txt"])
@@ -217,7 +217,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, default=HERE,
                         help="the folder to write to (default: beside this script)")
     parser.add_argument("--no-check", action="store_true",
-                        help="write the files even if their sha256 is another (for a changed script)")
+                        help="write the files even if their sha256 differs (for a changed script)")
     parser.add_argument("--plays", action="store_true",
                         help="make plays.txt, the plays that are not in tinyshakespeare.txt, "
                              "and nothing else")

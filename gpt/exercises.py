@@ -200,7 +200,7 @@ def finetuned():
     each of the others one or two.
 
     Out: the folder of the run without pretraining and the folder of the run with it, two paths. The check
-    reads log.csv in both. They must have trained for the same number of steps.
+    reads log.csv and model.pt in both. They must have trained for the same number of steps.
     """
     raise NotImplementedError
 
@@ -219,15 +219,15 @@ class Calculator:
 
     First write nothing but the answer. This is hard for a gpt: a single pass through its layers has to find
     each digit. Then give it a scratchpad: let `write` return the whole calculation, as on paper, in steps
-    that are each easy, with the answer at the end. What is the next character computed from, and is all of it
-    at hand? Short calculations save time.
+    that are each easy, with the answer at the end. Ask of each character: which earlier characters decide it,
+    and do they stand close before it? Keep the calculations short; that saves training time.
 
     write: a and b, ints from 0 to 99; operation, one of "+-*/"; b is not 0 in a division. Out: a str without
-    a newline, at most 120 characters.
+    a newline, at most 120 characters, which contains the answer in decimal digits (backwards if you like).
 
-    read: operation, and a text that the gpt wrote after "=", without the newline. Out: the answer that stands
-    in it, an int; of a division the pair (quotient, remainder), as divmod(a, b). It must not calculate. If
-    the text makes no sense, it may raise any exception.
+    read: operation, and a text that the gpt wrote after "=", without the newline. Out: the answer in that
+    text, an int; for a division, the pair (quotient, remainder), as divmod(a, b) returns it. read must not
+    calculate: it only finds the answer. If the text makes no sense, it may raise any exception.
     """
 
     def write(self, a, operation, b):
@@ -247,9 +247,9 @@ def idea():
 
     trains both files with three seeds, for the same time: an idea that makes a step slower gets fewer steps.
     It prints the difference between the validation losses and its standard error. That is six runs of about
-    300 steps.
+    300 steps, about ten minutes on two cores.
 
-    Out: the path of your copy; or a dict {old text: new text}, where each old text stands exactly once in
+    Out: the path of your copy; or a dict {old text: new text}, where each old text occurs exactly once in
     gpt.py.
     """
     raise NotImplementedError
@@ -257,8 +257,8 @@ def idea():
 
 # ------------------------------------------------------------------------------------------------------------
 # The checks. `mistakes` lists what common mistakes give, each with its hint.
-# Their names begin with _, check_ or train_ (or are Wrong, verdict, write_copy, main, EXERCISES): a function of
-# yours that had the same name would be replaced.
+# If you add functions of your own, their names must not begin with _, check_ or train_, nor be Wrong, verdict,
+# write_copy, main or EXERCISES: the definitions below would replace them.
 
 
 def _compare(what, got, expected, tolerance=1e-5, mistakes=(), otherwise="", note=None):
@@ -312,10 +312,15 @@ def _ask(solve, *given):
     copies = copy.deepcopy(given)
     got = solve(*copies)
     for name, before, after in zip(inspect.signature(solve).parameters, given, copies):
-        unchanged = torch.equal(before, after) if isinstance(before, torch.Tensor) else before == after
-        if not unchanged:
+        if not _same(before, after):
             raise Wrong(f"your function changed its argument {name}; work on a copy")
     return got
+
+
+def _same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    return a == b
 
 
 def _short(got):
@@ -378,6 +383,7 @@ def check_average_by_loop(solve):
         of_means[:, t] = of_means[:, : t + 1].mean(1)
     from_the_end = x.flip(1).cumsum(1).flip(1) / so_far.flip(0)
     itself = "a position belongs to its own past: x[b, : t + 1]"
+    channels = "average over the positions, not over the channels: x[b, : t + 1].mean(0)"
     _compare("the result", _ask(solve, x), _means_by_loop(x), mistakes=[
         (sums, "these are sums; divide by the number of positions"),
         (sums / 5, "divide by the number of positions so far, t + 1, not by T"),
@@ -388,7 +394,8 @@ def check_average_by_loop(solve):
         (of_means, "average the vectors of x, not the averages before"),
         (from_the_end, "this is the future: take the positions up to t"),
         (x.cumsum(0) / torch.arange(1, 3)[:, None, None], "each text by itself: go along T, not along B"),
-        (sums.sum(2) / so_far.T, "average over the positions, not over the channels: (B, T, C)")])
+        (sums.sum(2) / so_far.T, channels),
+        (sums.mean(2, keepdim=True).expand(x.shape) / so_far, channels)])
 
 
 def check_averaging_matrix(solve):
@@ -410,8 +417,6 @@ def check_averaging_matrix(solve):
         (no_self, itself),
         (no_self.nan_to_num(0), itself),
         (tril.softmax(1), "exp(0) is 1, so the future has a weight; divide by the sums (softmax is 7.0c)")])
-    x = torch.randn(2, T, 3, generator=torch.Generator().manual_seed(6))
-    _compare("A @ x", A.float() @ x, _means_by_loop(x))
 
 
 def _weight_mistakes(scores):
@@ -419,7 +424,7 @@ def _weight_mistakes(scores):
     past = _past_of(scores.shape[-1])
     one_more = torch.ones_like(past).tril(1)
     hidden = scores.masked_fill(~past, -math.inf)
-    rows = "every position shares out a weight of 1: the softmax is over the row, softmax(-1)"
+    rows = "the weights of each position sum to 1: take the softmax over the row, softmax(-1)"
     return [
         (scores, "the mask and the softmax are missing"),
         (scores.tril(), "the softmax is missing"),
@@ -554,7 +559,7 @@ def check_rotate(solve):
     if not isinstance(rotated, torch.Tensor) or rotated.shape != x.shape:
         raise Wrong(f"expected a tensor (6, 8), got {_short(rotated)}")
     _compare("the length of the vectors", rotated.norm(dim=1), x.norm(dim=1),
-             otherwise="a rotation makes a cos - b sin of a, and a sin + b cos of b")
+             otherwise="a rotation turns a into a cos - b sin, and b into a sin + b cos")
     scores = rotated @ rotated.T
     moved = _ask(solve, x, positions + 50)
     _compare("the products of all pairs of vectors, all positions moved by 50", moved @ moved.T, scores, 1e-4,
@@ -596,22 +601,30 @@ def check_answers_only(solve):
     starts = torch.tensor([0, 3, 7, 12])
     window = tokens[starts[:, None] + torch.arange(26)]
     x, y = window[:, :-1].clone(), window[:, 1:].clone()
-    kinds = "right", "no newline", "late", "first digit", "early", "cut", "by y"
+    kinds = ("right", "no newline", "late", "first digit", "early", "cut", "by y")
     rows = {kind: torch.full_like(y, -1) for kind in kinds}
     for row in range(len(x)):
-        line, answer, ahead = False, False, False  # was there a newline, "=" after it, a newline in y?
-        for t, char in enumerate(chars[token] for token in x[row].tolist()):
-            before = answer
-            line, answer = line or char == "\n", char == "=" or (answer and char != "\n")
+        seen_newline = False  # in x
+        in_answer = False  # after "=", up to the next newline
+        newline_ahead = False  # in y
+        for t in range(x.shape[1]):
+            char = chars[x[row, t]]
             following = chars[y[row, t]]
-            ahead = ahead or following == "\n"
-            for kind, kept in (("right", line and answer),
-                               ("no newline", line and answer and following != "\n"),
-                               ("late", line and before), ("early", line and (answer or following == "=")),
-                               ("first digit", line and answer and before),
-                               ("cut", answer),
-                               ("by y", ahead and (following == "=" or (answer and following != "\n")))):
-                if kept:
+            was_in_answer = in_answer
+            seen_newline = seen_newline or char == "\n"
+            in_answer = char == "=" or (in_answer and char != "\n")
+            newline_ahead = newline_ahead or following == "\n"
+            is_kept = {
+                "right": seen_newline and in_answer,
+                "no newline": seen_newline and in_answer and following != "\n",
+                "late": seen_newline and was_in_answer,
+                "first digit": seen_newline and in_answer and was_in_answer,
+                "early": seen_newline and (in_answer or following == "="),
+                "cut": in_answer,
+                "by y": newline_ahead and (following == "=" or (in_answer and following != "\n")),
+            }
+            for kind in kinds:
+                if is_kept[kind]:
                     rows[kind][row, t] = y[row, t]
 
     def marked(index):
@@ -642,11 +655,18 @@ def check_answers_only(solve):
         raise Wrong(f"y: expected whole numbers, {y.dtype} as in the given y, got {got.dtype}")
 
 
+def _find_run(folder):
+    """The path of a run's folder, which may be given from the working directory or from the root."""
+    paths = [Path(start, folder) for start in (Path.cwd(), FOLDER.parent)]
+    for path in paths:
+        if path.is_dir():
+            return path
+    raise Wrong(f"{paths[0]}: there is no such folder")
+
+
 def _read_log(folder):
-    """(step, validation loss) of each evaluation of a run. Raises Wrong unless there are some."""
+    """(step, validation loss) of each evaluation of a run. Raises Wrong if there are none."""
     path = Path(folder, "log.csv")
-    if not path.is_file():
-        path = Path(FOLDER.parent, folder, "log.csv")
     if not path.is_file():
         raise Wrong(f"{path}: there is no such file; is this the folder of a run?")
     try:
@@ -664,6 +684,7 @@ def check_finetuned(solve):
     paths = isinstance(folders, (tuple, list)) and all(isinstance(each, (str, Path)) for each in folders)
     if not paths or len(folders) != 2:
         raise Wrong(f"expected two folders, got {_short(folders)}")
+    folders = [_find_run(folder) for folder in folders]
     plain, tuned = map(_read_log, folders)
     if plain[-1][0] != tuned[-1][0]:
         raise Wrong(f"both runs should have the same number of steps, but they have {plain[-1][0]} and "
@@ -672,11 +693,19 @@ def check_finetuned(solve):
         raise Wrong(f"the run with pretraining should begin below {plain[0][1]:.4f}, where the other began, "
                     f"but it began at {tuned[0][1]:.4f}; --init-from gives it the weights, "
                     "and the run without comes first")
+    digests = []  # of the texts
+    for folder in folders:
+        try:
+            digests.append(gpt.read_checkpoint(folder)["digest"])
+        except gpt.UserError as error:
+            raise Wrong(str(error)) from None
+    if digests[0] != digests[1]:
+        raise Wrong("the two runs trained on different texts; the last command has no -i")
     plain, tuned = (min(loss for _, loss in log) for log in (plain, tuned))
     if not tuned < plain:
         raise Wrong(f"pretraining should lower the loss, but it is {tuned:.4f} with it and {plain:.4f} "
                     "without; did the run on the other plays finish?")
-    return f"validation loss {plain:.4f} without pretraining, {tuned:.4f} with it"
+    return f"in log.csv, the best validation loss is {plain:.4f} without pretraining, {tuned:.4f} with it"
 
 
 _OPERATIONS = "+-*/"
@@ -708,7 +737,7 @@ def _same_answer(got, expected):
     return type(got) is type(expected) and got == expected
 
 
-def check_text(question, text):
+def _expect_text(question, text):
     """Raises Wrong unless `Calculator.write` may return this text."""
     if not isinstance(text, str):
         raise Wrong(f"write for {question}: expected a text, got {_short(text)}")
@@ -728,16 +757,16 @@ def check_calculator(solve):
         for a, b in [(37, 48), *_problems(operation)]:
             question = f"{a}{operation}{b}"
             text = calculator.write(a, operation, b)
-            check_text(question, text)
+            _expect_text(question, text)
             lengths.append(len(text))
             got = calculator.read(operation, text)
             expected = _answer_to(a, operation, b)
             if not _same_answer(got, expected):
-                raise Wrong(f"read of what write returns for {question}, {text!r}: expected {expected}, "
-                            f"got {_short(got)}{_reading_hint(got, expected)}")
+                raise Wrong(f"write({a}, {operation!r}, {b}) returned {text!r}; read should make {expected} of "
+                            f"it, got {_short(got)}{_reading_hint(got, expected)}")
         if not _takes_the_answer_from(calculator, operation):
-            raise Wrong(f"read for 97{operation}12: another answer in the text makes no difference; take it "
-                        "from there, do not calculate")
+            raise Wrong(f"read for 97{operation}12: changing a digit of the answer in the text does not change "
+                        "what read returns; take the answer from the text, do not calculate")
     mean = statistics.fmean(lengths)
     return f"{mean:.1f} characters on average, {max(lengths)} at most; --train 7.8 trains a gpt on them"
 
@@ -745,7 +774,7 @@ def check_calculator(solve):
 def _takes_the_answer_from(calculator, operation):
     """Change one digit of a text. Does this change the same digit of the answer that is read?"""
     text = calculator.write(97, operation, 12)
-    answer = _digits_in(_answer_to(97, operation, 12))
+    answer = _sorted_digits(_answer_to(97, operation, 12))
     for i, digit in enumerate(text):
         if digit not in answer:
             continue
@@ -756,12 +785,12 @@ def _takes_the_answer_from(calculator, operation):
             got = calculator.read(operation, text[:i] + other + text[i + 1 :])
         except Exception:  # noqa: BLE001 (a text that makes no sense)
             continue
-        if _digits_in(got) == sorted(expected):
+        if _sorted_digits(got) == sorted(expected):
             return True
     return False
 
 
-def _digits_in(answer):
+def _sorted_digits(answer):
     """The digits of a number or of a pair of numbers, sorted: the order says nothing here."""
     return sorted(filter(str.isdecimal, str(answer)))
 
@@ -783,7 +812,7 @@ def _reading_hint(got, expected):
 
 
 def _edited_source(answer):
-    """The text of gpt.py with the student's idea: his copy of the file, or his changes applied to it."""
+    """The text of gpt.py with the student's idea: their copy of the file, or gpt.py with their changes."""
     if isinstance(answer, (str, Path)):
         if "\n" in str(answer):
             raise Wrong("expected a path or a dict, got a text of several lines; save it and return its path")
@@ -796,7 +825,7 @@ def _edited_source(answer):
     source = (FOLDER / "gpt.py").read_text(encoding="utf-8")
     for old, new in answer.items():
         if source.count(old) != 1:
-            raise Wrong(f"{old!r} stands {source.count(old)} times in gpt.py, not once")
+            raise Wrong(f"{old!r} occurs {source.count(old)} times in gpt.py; it must occur exactly once")
         source = source.replace(old, new)
     return source
 
@@ -843,11 +872,11 @@ def check_idea(solve):
     x = torch.arange(16)[None]
     other = x.clone()
     other[0, 10] = 11  # a later character; it was 10 before
-    with _errors_of_the_edit(), torch.no_grad():
-        with torch.enable_grad():
-            model = train_quietly(module, "What is there to see? Nothing, my lord. " * 10, config).model
-        before = model(x)[0, :10]
-        after = model(other)[0, :10]
+    with _errors_of_the_edit():
+        model = train_quietly(module, "What is there to see? Nothing, my lord. " * 10, config).model
+        with torch.no_grad():
+            before = model(x)[0, :10]
+            after = model(other)[0, :10]
     if not torch.allclose(before, after, rtol=1e-4, atol=1e-4):
         raise Wrong("the logits at a position depend on a character after it: the model looks ahead")
     return "the edited gpt.py trains; --train 7.9 compares it with the unchanged one"
@@ -1002,9 +1031,9 @@ def train_calculator(calculator, steps, seed=1):
     for operation in _OPERATIONS:
         training, unseen[operation] = _unseen_tenth(_problems(operation))
         for a, b in training:
-            text = calculator.write(a, operation, b)
-            check_text(f"{a}{operation}{b}", text)
-            lines.append(f"{a}{operation}{b}={text}\n")
+            worked = calculator.write(a, operation, b)
+            _expect_text(f"{a}{operation}{b}", worked)
+            lines.append(f"{a}{operation}{b}={worked}\n")
     random.Random(seed).shuffle(lines)
     text = "\n" + "".join(lines)
     config = gpt.configure("cpu", n_layer=2, n_head=4, block_size=128, batch_size=16,
@@ -1017,9 +1046,9 @@ def train_calculator(calculator, steps, seed=1):
         questions = [f"{a}{operation}{b}=" for a, b in pairs]
         got = _complete(model, vocab, questions)
         right = []
-        for (a, b), text in zip(pairs, got):
+        for (a, b), written in zip(pairs, got):
             try:
-                right.append(_same_answer(calculator.read(operation, text), _answer_to(a, operation, b)))
+                right.append(_same_answer(calculator.read(operation, written), _answer_to(a, operation, b)))
             except Exception:  # noqa: BLE001 (a text without an answer)
                 right.append(False)
         _show(questions, got, right)
@@ -1045,18 +1074,19 @@ def train_idea(answer, steps, text=None, seeds=(3407, 3408, 3409), **settings):
     if text is None:
         text = gpt.read_file(FOLDER.parent / "data" / gpt.DEFAULT_TEXT)
     tokens = torch.from_numpy(gpt.Vocab(text).encode(text))
-    trials = {gpt: [], edited: []}
+    modules = [gpt, edited]
+    times = [[], []]  # of a step, in milliseconds
     for _ in range(4):  # in turns; the first is a rehearsal
-        for module, times in trials.items():
-            times.append(_milliseconds(module, text[:12_000], settings))
-    paces = [statistics.median(times[1:]) for times in trials.values()]
+        for module, measured in zip(modules, times):
+            measured.append(_milliseconds(module, text[:12_000], settings))
+    paces = [statistics.median(measured[1:]) for measured in times]
     counts = [steps, max(1, round(steps * paces[0] / paces[1]))]
     print(f"unchanged: {paces[0]:.1f} ms a step, {counts[0]} steps; "
           f"with your idea: {paces[1]:.1f} ms a step, {counts[1]} steps", flush=True)
     differences = []
     for seed in seeds:
         losses = []
-        for module, count in zip(trials, counts):
+        for module, count in zip(modules, counts):
             config = module.configure("cpu", max_steps=count, seed=seed, **settings)
             with _errors_of_the_edit():
                 model = train_quietly(module, text, config).model
@@ -1069,7 +1099,7 @@ def train_idea(answer, steps, text=None, seeds=(3407, 3408, 3409), **settings):
     mean = statistics.fmean(differences)
     error = statistics.stdev(differences) / math.sqrt(len(seeds))
     print(f"difference {mean:+.4f}, standard error {error:.4f} over {len(seeds)} seeds: ", end="")
-    if abs(mean) <= 4.3 * error:  # 97.5 % of Student's t with two degrees of freedom
+    if abs(mean) <= 4.3 * error:  # the 97.5 % quantile of Student's t with two degrees of freedom
         print("it may be chance (less than 4.3 standard errors)")
     elif mean < 0:
         print("your idea helps")
@@ -1078,18 +1108,10 @@ def train_idea(answer, steps, text=None, seeds=(3407, 3408, 3409), **settings):
     return mean, error
 
 
-def train_command(arguments):
-    """The command --train. Returns the exit status."""
-    parser = _Parser(prog="exercises --train", description="Train a gpt with your answer to an exercise.")
-    parser.add_argument("number", metavar="NUMBER", choices=_STEPS, help=f"one of {', '.join(_STEPS)}")
-    defaults = ", ".join(f"{steps} in {number}" for number, steps in _STEPS.items())
-    parser.add_argument("--steps", type=int, metavar="N", help=f"of training (default: {defaults})")
-    args = parser.parse_args(arguments)
-    steps = _STEPS[args.number] if args.steps is None else args.steps
-    if steps < 1:
-        parser.error(f"--steps must be at least 1, not {steps}")
+def train_command(number, steps=None):
+    """The command --train. `steps`: those of `_STEPS` if they are not given. Returns the exit status."""
     try:
-        return _train(args.number, steps)
+        return _train(number, _STEPS[number] if steps is None else steps)
     except KeyboardInterrupt:
         print("exercises: interrupted", file=sys.stderr)
         return 130
@@ -1193,15 +1215,18 @@ def _parse_arguments(arguments):
     parser = _Parser(prog="exercises", description=__doc__,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", metavar="NUMBER",
-                        help=f"any of {', '.join(EXERCISES)}; the beginning of several means all of them")
+                        help=f"any of {', '.join(EXERCISES)}; a prefix such as 1 selects every exercise that begins with it")
     parser.add_argument("--copy", metavar="FILE", help="write a copy of this file, to work in, and stop")
     parser.add_argument("--json", action="store_true", help="print a JSON object per exercise, for teachers")
-    parser.add_argument("--train", nargs="*", metavar="NUMBER",
-                        help=f"train a gpt with your answer to one of {', '.join(_STEPS)}; it comes first")
+    defaults = ", ".join(f"{steps} in {number}" for number, steps in _STEPS.items())
+    parser.add_argument("--train", metavar="NUMBER", choices=_STEPS,
+                        help=f"train a gpt with your answer to one of {', '.join(_STEPS)}")
+    parser.add_argument("--steps", type=int, metavar="N", help=f"of training (default: {defaults})")
     args = parser.parse_args(arguments)
-    if args.train is not None:  # if it had come first, main would not have been called
-        number = (args.numbers or args.train or ["7.5"])[0]
-        parser.error(f"--train comes first: --train {number}")
+    if args.train is not None and (args.numbers or args.json or args.copy is not None):
+        parser.error("--train can be combined with --steps only")
+    if args.steps is not None and (args.train is None or args.steps < 1):
+        parser.error("--steps needs --train and a number of at least 1")
     chosen = []
     for number in args.numbers:
         found = [each for each in EXERCISES if each.startswith(number)]
@@ -1238,6 +1263,8 @@ def main(arguments):
     args = _parse_arguments(arguments)
     if args.copy is not None:
         return write_copy(args.copy)
+    if args.train is not None:
+        return train_command(args.train, args.steps)
     results = []
     for number in args.numbers or EXERCISES:
         solve, check = EXERCISES[number]
@@ -1264,6 +1291,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--train"]:
-        sys.exit(train_command(sys.argv[2:]))
     sys.exit(main(sys.argv[1:]))

@@ -375,8 +375,8 @@ def dilated(x, weights):
 def search():
     """6.3 Beat 1.993 (lecture 6; the row "wavenet" of `DEFAULTS` in makemore.py).
 
-    The lecture's network ends at a validation loss of 1.993, on its own list of names, and leaves it to you
-    to do better. On ours, makemore.py's default wavenet ends at 1.994. Write a harness of your own, in a file
+    The lecture ends with a network whose validation loss is 1.993, on its own list of names, and leaves it to
+    you to do better. With our list, makemore.py's default wavenet reaches 1.994. Write a harness of your own, in a file
     of your own: a loop over settings that calls
 
         makemore.train(words, makemore.configure("wavenet", **settings), folder)
@@ -394,8 +394,8 @@ def search():
 
 # ------------------------------------------------------------------------------------------------------------
 # The checks. `mistakes` lists what common mistakes give, each with its hint.
-# Their names begin with _, check_ or train_ (or are Wrong, verdict, write_copy, main, EXERCISES): a function of
-# yours that had the same name would be replaced.
+# If you add functions of your own, their names must not begin with _ or check_, nor be Wrong, verdict,
+# write_copy, main or EXERCISES: the definitions below would replace them.
 
 
 def _compare(what, got, expected, tolerance=1e-5, mistakes=(), otherwise=""):
@@ -410,7 +410,8 @@ def _compare(what, got, expected, tolerance=1e-5, mistakes=(), otherwise=""):
         got = torch.tensor(float(got), dtype=torch.float64)
     shape = tuple(expected.shape)
     if not isinstance(got, torch.Tensor):
-        raise Wrong(f"{what}: expected a tensor {shape}, got {_short(got)}")
+        wanted = f"a tensor {shape}" if shape else "a tensor with one number (without .item())"
+        raise Wrong(f"{what}: expected {wanted}, got {_short(got)}")
     if _close(got, expected, tolerance):
         return
     hint = ""
@@ -468,7 +469,7 @@ def _same(a, b):
     return a == b
 
 
-def check_several(got, n, what, kind=object):
+def _expect_several(got, n, what, kind=object):
     """Raises Wrong unless `got` is a tuple or a list of n things, all of this kind."""
     if not isinstance(got, (tuple, list)) or len(got) != n:
         raise Wrong(f"expected {what}, got {_short(got)}")
@@ -549,7 +550,7 @@ def _parameters(generator, H, n=3, d=4, V=27):
 
 def check_pairs(solve):
     got = _ask(solve, ["emma", "ava", "mia"])
-    check_several(got, 2, "two dicts", dict)
+    _expect_several(got, 2, "two dicts", dict)
     counts = {".e": 1, "em": 1, "mm": 1, "ma": 1, "a.": 3, ".a": 1, "av": 1,
               "va": 1, ".m": 1, "mi": 1, "ia": 1}
     probabilities = {".e": 1 / 3, "em": 1.0, "mm": 1 / 3, "ma": 1 / 3, "a.": 3 / 4, ".a": 1 / 3, "av": 1 / 4,
@@ -569,7 +570,7 @@ def check_pairs(solve):
             raise Wrong(f"the count of {pair} in emma, ava, mia: expected {number}, got {got[0][pair]}")
     mistakes = [
         (3 / 13, "divide by the number of pairs that begin with the same letter, not by all 13"),
-        (1.0, "given the first letter, not the second: a is followed by something four times"),
+        (1.0, "the probability is that of the second letter, given the first: four pairs begin with a"),
     ]
     _compare("the probability of a. in emma, ava, mia", got[1]["a."], 3 / 4, 1e-6, mistakes)
     for pair, number in probabilities.items():
@@ -597,7 +598,7 @@ def check_trigrams(solve):
         (share(one_dot), 'the first letter counts too: two "." stand before a word'),
         (share(two_ends + alpha), 'one "." stands after a word, not two'),
         (counts / counts.sum(0), along_the_last),
-        (counts / counts.sum(0, keepdim=True), along_the_last),
+        (counts / counts.sum(1), along_the_last),
         (counts / counts.sum(1, keepdim=True), along_the_last),
         (counts / counts.sum(2), "sum(2) loses a dimension and divides along the wrong one: keepdim=True"),
         (counts, f"these are counts; {along_the_last}"),
@@ -614,16 +615,17 @@ def check_split(solve):
     words = [a + b for a, b in itertools.product(LETTERS[1:], repeat=2)][:500]
     random.seed(4)
     parts = _ask(solve, words, 1)
-    check_several(parts, 3, "three lists of words", (list, tuple))
+    _expect_several(parts, 3, "three lists of words", (list, tuple))
     parts = [list(part) for part in parts]
     sizes = [len(part) for part in parts]
     if sizes != [400, 50, 50]:
         raise Wrong(f"of 500 words: expected 400, 50 and 50, got {sizes[0]}, {sizes[1]} and {sizes[2]}")
     if sorted(itertools.chain(*parts)) != sorted(words):
         raise Wrong("every word should be in one part, but some are in two or in none; cut one shuffled list")
-    if sum(words.index(word) for word in parts[2]) / 50 > 400:
-        raise Wrong("the test words should be from the whole list, but they are its end; shuffle first: "
-                    "our list is sorted by sex and from frequent to rare")
+    for name, part in zip(("training", "validation", "test"), parts):
+        if len({words.index(word) // 100 for word in part}) < 5:  # a random part has words of every fifth
+            raise Wrong(f"the {name} words should be from the whole list; shuffle first: our list is sorted by "
+                        "sex and from frequent to rare")
     random.seed(5)
     if [list(part) for part in _ask(solve, words, 1)] != parts:
         raise Wrong("the same seed should give the same parts, but did not; use random.Random(seed)")
@@ -644,7 +646,7 @@ def check_tune_smoothing(solve):
 
     alphas = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0]
     got = _ask(solve, loss, alphas)
-    check_several(got, 2, "alpha and the loss")
+    _expect_several(got, 2, "alpha and the loss")
     tests = asked.count("test")
     training = {alpha: loss("training", alpha) for alpha in alphas}
     validation = {alpha: loss("validation", alpha) for alpha in alphas}
@@ -744,12 +746,12 @@ def check_kneser_ney(solve):
         if not callable(q):
             raise Wrong(f"expected a function, got {_short(q)}")
         got = q(beginning)
-        check_probabilities(got)
+        _expect_probabilities(got)  # here its length alone: the hints below may be for what is no distribution
         what = (f"the words {', '.join(words)} with n = {n} and a discount of 0.5: "
                 f"the probability of {letter} after {beginning!r}")
         known = mistakes if n == 1 else mistakes_of_two
         _compare(what, got[LETTERS.index(letter)], expected, 1e-6, known)
-        check_distribution(beginning, got)
+        _expect_distribution(beginning, got)
     start = time.perf_counter()
     loss = _loss_on_test_words(_ask(solve, _names()["training"], 5, 0.9), 5)
     if not loss < 2.05:
@@ -757,13 +759,13 @@ def check_kneser_ney(solve):
     return f"test loss {loss:.4f}, {time.perf_counter() - start:.1f} s"
 
 
-def check_probabilities(got):
-    check_several(got, 27, "a list of 27 probabilities", (numbers.Real, torch.Tensor))
+def _expect_probabilities(got):
+    _expect_several(got, 27, "a list of 27 probabilities", (numbers.Real, torch.Tensor))
 
 
-def check_distribution(beginning, got):
+def _expect_distribution(beginning, got):
     """Raises Wrong unless `got` has 27 probabilities above 0 that sum to 1."""
-    check_probabilities(got)
+    _expect_probabilities(got)
     for letter, p in zip(LETTERS, got):
         if not p > 0:
             hint = "; max(count - D, 0)" if p < 0 else ""
@@ -783,7 +785,7 @@ def _loss_on_test_words(distribution, n):
             key = ("." * n + word[:i])[-n:]
             if key not in known:
                 known[key] = distribution(word[:i])
-                check_distribution(word[:i], known[key])
+                _expect_distribution(word[:i], known[key])
             losses.append(-math.log(known[key][LETTERS.index(letter)]))
     return sum(losses) / len(losses)
 
@@ -856,7 +858,7 @@ def check_direct(solve):
         ((h @ W2 + b2 + flat @ W3).tanh(), "there is no tanh after the logits")])
 
 
-def check_tensor(name, got, shape):
+def _expect_tensor(name, got, shape):
     """Raises Wrong unless `got` is a tensor of finite numbers of this shape."""
     if not isinstance(got, torch.Tensor) or tuple(got.shape) != shape:
         raise Wrong(f"{name}: expected a tensor {shape}, got {_short(got)}")
@@ -867,10 +869,10 @@ def check_tensor(name, got, shape):
 def check_output_layer(solve):
     torch.manual_seed(0)
     got = solve(200, 27)
-    check_several(got, 2, "W2 and b2")
+    _expect_several(got, 2, "W2 and b2")
     W2, b2 = got
-    check_tensor("W2", W2, (200, 27))
-    check_tensor("b2", b2, (27,))
+    _expect_tensor("W2", W2, (200, 27))
+    _expect_tensor("b2", b2, (27,))
     h, y = torch.randn(2000, 200).tanh(), torch.randint(27, (2000,))
     loss = F.cross_entropy(h @ W2.float() + b2.float(), y).item()
     if not abs(loss - math.log(27)) < 0.02:
@@ -909,7 +911,7 @@ def check_configuration(solve):
 
 
 def _validation_loss(config):
-    """After the steps of makemore.train, without its evaluations, files and pictures.
+    """The validation loss after the same steps as makemore.train takes, without its evaluations and files.
 
     AdamW is written out because torch.optim takes two seconds to import.
     """
@@ -1004,6 +1006,7 @@ _BESSEL = ("the lecture divides the variance by N - 1 (Bessel's correction, whic
 
 
 def check_batch_norm(solve):
+    by_momentum = "momentum is the weight of the batch: (1 - momentum) * old + momentum * batch"
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(6, 4, generator=generator) * torch.tensor([0.01, 1, 2, 3]) + 1
     gain, bias, mean, var = torch.rand(4, 4, generator=generator) + 0.5
@@ -1013,7 +1016,7 @@ def check_batch_norm(solve):
         expected = F.batch_norm(x, new_mean, new_var, gain, bias, training, momentum, eps)
         with _forbidden(F, "batch_norm", "F.batch_norm does the work here; write it out"):
             got = _ask(solve, x, gain, bias, mean, var, training, *options)
-        check_several(got, 3, "the result, the running mean and the running variance")
+        _expect_several(got, 3, "the result, the running mean and the running variance")
         when, whose = ("in training", "batch") if training else ("at evaluation", "running")
         case = when
         if options:
@@ -1034,14 +1037,14 @@ def check_batch_norm(solve):
             (by_rows, "every channel has a mean and a variance of its own, over the batch: mean(0), var(0)"),
             (default_eps, "use the eps that is given")])
         _compare(f"the running mean {case}", got[1], new_mean, mistakes=[
-            (x.mean(0).lerp(mean, momentum), "momentum is the share of the batch: 0.9 old + 0.1 new"),
+            (x.mean(0).lerp(mean, momentum), by_momentum),
             (mean, "it moves towards the batch's mean"),
             (mean.lerp(x.mean(0), momentum), "at evaluation it stays as it is"),
             (mean.lerp(x.mean(0), 0.1), "use the momentum that is given")])
         _compare(f"the running variance {case}", got[2], new_var, mistakes=[
             (var.lerp(x.var(0, correction=0), momentum),
              "it moves towards the unbiased variance: divide by N - 1"),
-            (x.var(0).lerp(var, momentum), "momentum is the share of the batch: 0.9 old + 0.1 new"),
+            (x.var(0).lerp(var, momentum), by_momentum),
             (var.lerp(x.var(0), momentum), "at evaluation it stays as it is"),
             (var.lerp(x.var(0), 0.1), "use the momentum that is given")])
 
@@ -1054,9 +1057,9 @@ def check_fold(solve):
     for what, eps in (("x @ W + b", 1e-5), ("x @ W + b with eps = 0.02", 0.02)):
         expected = F.batch_norm(x @ W, mean, var, gain, bias, False, eps=eps)
         got = _ask(solve, W, gain, bias, mean, var, eps)
-        check_several(got, 2, "W and b")
-        check_tensor("W", got[0], (5, 5))
-        check_tensor("b", got[1], (5,))
+        _expect_several(got, 2, "W and b")
+        _expect_tensor("W", got[0], (5, 5))
+        _expect_tensor("b", got[1], (5,))
         scale = gain / (var + eps).sqrt()
         no_root = gain / (var + eps)
         by_rows = x @ (W * scale[:, None]) + bias - mean * scale
@@ -1124,6 +1127,7 @@ def check_backward(solve):
             raise Wrong(f"{done} of {len(BACKWARD)} are right, {name} {shape} is the next{hint}")
         hints = list(mistakes.get(name, ()))
         if isinstance(got, torch.Tensor) and got.shape != expected.shape:
+            # The shape alone shows the mistake, so the hint is for got itself, whatever its numbers are.
             if got.dim() == expected.dim() == 2 and got.shape == expected.T.shape:
                 hints.append((got, "it is transposed; the shapes leave only one way to write it"))
             elif got.dim() == expected.dim() == 1:
@@ -1312,7 +1316,8 @@ def check_search(solve):
         raise Wrong(f"expected a list of folders, got {_short(folders)}")
     if len(folders) < 3:
         raise Wrong(f"expected the folders of at least three runs, got {len(folders)}")
-    words = makemore.digest_of(makemore.clean(makemore.read_words("names.txt"), 256))  # the default --max-length
+    names = makemore.clean(makemore.read_words("names.txt"), 256)  # the default --max-length
+    digest = makemore.digest_of(names)
     losses, found = [], []
     for folder in map(_find_run, folders):
         log = _read_log(folder)
@@ -1323,7 +1328,7 @@ def check_search(solve):
         config = checkpoint["config"]
         if config.type != "wavenet":
             raise Wrong(f"{folder}: expected a wavenet, got a model of type {config.type}")
-        if checkpoint["digest"] != words:
+        if checkpoint["digest"] != digest:
             raise Wrong(f"{folder}: this run trained on other words than names.txt")
         if log[-1][0] != config.max_steps:
             raise Wrong(f"{folder}: this run stopped at step {log[-1][0]} of {config.max_steps}; continue it "
@@ -1339,7 +1344,7 @@ def check_search(solve):
                     f"and {folders[0]} one of {losses[0]:.4f}")
     if not losses[0] < 1.993:
         raise Wrong(f"the best validation loss: expected less than 1.993, got {losses[0]:.4f}; "
-                    "have you tried more dropout, wider layers, a longer context?")
+                    "have you tried more steps, dropout, wider layers, a longer context?")
     defaults = vars(makemore.configure("wavenet"))
     changes = [f"{name} {value}" for name, value in found[0].items()
                if name != "vocab_size" and value != defaults[name]]
@@ -1431,7 +1436,7 @@ def _parse_arguments(arguments):
     parser = _Parser(prog="exercises", description=__doc__,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", metavar="NUMBER",
-                        help=f"any of {', '.join(EXERCISES)}; the beginning of several means all of them")
+                        help=f"any of {', '.join(EXERCISES)}; a prefix such as 1 selects every exercise that begins with it")
     parser.add_argument("--copy", metavar="FILE", help="write a copy of this file, to work in, and stop")
     parser.add_argument("--json", action="store_true", help="print a JSON object per exercise, for teachers")
     args = parser.parse_args(arguments)

@@ -46,7 +46,7 @@ def gradient(a, b, c):
 def forward_difference(function, point, h):
     """1.2 The gradient without any rules (lecture 1, "derivative of a function with multiple inputs").
 
-    Increase one input at a time by h and see how far the result moves. The slope is that distance over h.
+    Increase one input at a time by h and see how much the result changes. The slope is that change divided by h.
 
     In: a function of several floats, called as function(*point); the point, a list of floats, which you must
     not change; h, a small float. Out: a list with one slope per input.
@@ -109,8 +109,8 @@ class Number:
 
 # ------------------------------------------------------------------------------------------------------------
 # The checks. `mistakes` lists what common mistakes give, each with its hint.
-# Their names begin with _, check_ or train_ (or are Wrong, verdict, write_copy, main, EXERCISES): a function of
-# yours that had the same name would be replaced.
+# If you add functions of your own, their names must not begin with _ or check_, nor be Wrong, verdict,
+# write_copy, main or EXERCISES: the definitions below would replace them.
 
 
 def _compare(what, got, expected, tolerance=1e-9, mistakes=()):
@@ -145,7 +145,7 @@ def _digits(a, b):
     return texts
 
 
-def check_list(got, length):
+def _expect_list(got, length):
     """Raises Wrong unless `got` is a list of that length."""
     if got is None:
         raise Wrong(f"expected a list of {length} numbers, got None (is there a return?)")
@@ -200,7 +200,7 @@ def check_gradient(solve):
         expected = _true_gradient(a, b, c)
         with _forbidden(micrograd.Value, "backward", "micrograd does the work here; use a pencil"):
             got = solve(a, b, c)
-        check_list(got, 3)
+        _expect_list(got, 3)
         _compare(f"df/da at ({a:g}, {b:g}, {c:g})", got[0], expected[0], mistakes=mistakes_a)
         _compare(f"df/db at ({a:g}, {b:g}, {c:g})", got[1], expected[1], mistakes=mistakes_b)
         _compare(f"df/dc at ({a:g}, {b:g}, {c:g})", got[2], expected[2], mistakes=mistakes_c)
@@ -217,7 +217,7 @@ def _slopes_of_polynomial(solve, point, h):
     slopes = solve(_polynomial, given, h)
     if given != point:
         raise Wrong(f"the point was {point}, and you changed it to {given}; work on a copy")
-    check_list(slopes, 3)
+    _expect_list(slopes, 3)
     return slopes
 
 
@@ -229,7 +229,7 @@ def check_forward_difference(solve):
     not_put_back = "the input before it is still moved; put it back"
     mistakes_x = [
         (expected[0] * h, "divide by h"),
-        (-expected[0], "subtract the value at the point from the other, not the other way round"),
+        (-expected[0], "it is f(moved) - f(point), not the other way round"),
         (_polynomial(x + h, y, z) / h, "subtract the value at the point itself"),
         (3 * x**2 - 3 * x * h + h**2 + 2 * y, "this is the slope to x - h; step forward"),
         (3 * x**2 + h**2 + 2 * y, "this is the symmetric difference, exercise 1.3"),
@@ -263,7 +263,7 @@ def check_symmetric_difference(solve):
     point, h = [2.0, 3.0, 4.0], 0.001
     truth = _true_gradient(*point)
     slopes = solve(f, list(point), h)
-    check_list(slopes, 3)
+    _expect_list(slopes, 3)
     error, forward_error = 0.0, 0.0
     for i, name in enumerate("abc"):
         what = f"the slope of f with respect to {name} at (2, 3, 4) with h = 0.001"
@@ -424,7 +424,7 @@ def _parse_arguments(arguments):
     parser = _Parser(prog="exercises", description=__doc__,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", metavar="NUMBER",
-                        help=f"any of {', '.join(EXERCISES)}; the beginning of several means all of them")
+                        help=f"any of {', '.join(EXERCISES)}; a prefix such as 1 selects every exercise that begins with it")
     parser.add_argument("--copy", metavar="FILE", help="write a copy of this file, to work in, and stop")
     parser.add_argument("--json", action="store_true", help="print a JSON object per exercise, for teachers")
     args = parser.parse_args(arguments)

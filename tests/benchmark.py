@@ -1,7 +1,7 @@
 """Measure what the README says: `python tests/benchmark.py NAME`, micrograd, makemore, gpt or exercises.
 
 `gpt --ledger` and `makemore --ledger` measure every departure and every line to try, see
-tests/ledger.py. `--help` after a name shows what else there is.
+tests/ledger.py. `--help` after a name shows what else it can measure.
 
 Figures of speed and memory, never asserted: they belong to a machine. Leave the machine alone while it runs.
 """

@@ -1,6 +1,7 @@
 """The figures in the ANSWERS.md of each folder: python tests/benchmark.py exercises PART
 
-    solutions   the checks of all exercises on the solutions, with what they print, a quarter of a minute
+    solutions   the checks of all exercises on the solutions, with what they print, a quarter of a minute;
+                6.3 and 7.7 are wrong until their runs are in out/
     why         the figures behind the answers to "why?": lectures 2 to 7, half a minute
     counting    Kneser-Ney beside add-alpha counts, one to six letters of context, half a minute
     networks FOLDER ...   counts beside trained models of makemore.py, letter by letter;
@@ -50,6 +51,7 @@ def std_by_layer(tensors):
 
 
 def why():
+    print(f"{torch.get_num_threads()} threads, float32")
     torch.manual_seed(1)
     zero_start()
     first_losses()
@@ -66,8 +68,7 @@ def zero_start():
     """4.1: the loss when all weights start at zero."""
     data = exercises._groups(exercises._names()["training"], 3)
     x, y = data[:, :3], data[:, 3]
-    for start in ("zero", "random"):
-        factor = 0.0 if start == "zero" else 1.0
+    for start, factor in (("zero", 0.0), ("random", 1.0)):
         p = {"C": torch.randn(27, 10), "W1": torch.randn(30, 200) * (5 / 3) / 30**0.5, "b1": torch.zeros(200),
              "W2": torch.randn(200, 27) * 0.01, "b2": torch.zeros(27)}
         p = {name: (t * factor).requires_grad_() for name, t in p.items()}
@@ -150,7 +151,8 @@ def gradient_scale():
             torch.manual_seed(2)
             _, gradients, by_weights = deep_tanh(1 / 6, norm, scale)
             print(f"5   weights times {scale:4g}, batch norm {norm!s:5}: gradient with respect to the "
-                  f"output of layers 1, 10 {std_by_layer(gradients[::9])}; "
+                  f"output of layers 1, 10 {std_by_layer(gradients[::9])}, "
+                  f"ratio {(gradients[0].std() / gradients[-1].std()).item():.2g}; "
                   f"to the weights {std_by_layer(by_weights[::9])}")
 
 
@@ -312,6 +314,7 @@ def direct():
     """3.4: the MLP of lecture 3, 10,000 steps, with and without direct connections."""
     words = exercises._names()
     data = {part: exercises._groups(words[part], 3) for part in words}
+    ends = {}
     for hidden, seed, with_direct in itertools.product((200, 20), (1, 2, 3), (False, True)):
         generator = torch.Generator().manual_seed(seed)
 
@@ -324,7 +327,8 @@ def direct():
              "b2": torch.zeros(27, requires_grad=True)}
         network = solutions.mlp
         if with_direct:
-            p["W3"], network = randn(30, 27, 0), solutions.direct
+            p["W3"] = randn(30, 27, 0)
+            network = solutions.direct
         optimizer = torch.optim.AdamW(p.values(), lr=0.01, weight_decay=0.01)
         losses = {}
         for step in range(10_001):
@@ -342,6 +346,12 @@ def direct():
         print(f"3.4 {hidden} hidden units, seed {seed}, "
               f"{'direct' if with_direct else 'plain ':6}: validation "
               + ", ".join(f"{loss:.4f} after {step:,}" for step, loss in losses.items()), flush=True)
+        ends.setdefault((hidden, with_direct), []).append(losses[10_000])
+    for hidden in (200, 20):
+        differences = [a - b for a, b in zip(ends[hidden, True], ends[hidden, False])]
+        print(f"3.4 {hidden} hidden units: {statistics.fmean(ends[hidden, True]):.3f} with, "
+              f"{statistics.fmean(ends[hidden, False]):.3f} without, difference "
+              f"{statistics.fmean(differences):+.4f} ± {standard_error(differences):.4f}")
 
 
 # A search ---------------------------------------------------------------------------------------------------
@@ -426,7 +436,9 @@ def calculator(steps=None):
 if __name__ == "__main__":
     parts = {"solutions": solved, "why": why, "counting": counting, "direct": direct, "search": search,
              "sums": sums, "calculator": calculator, "idea": idea}
-    if sys.argv[1:2] == ["networks"] and len(sys.argv) > 2:
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print(__doc__)
+    elif sys.argv[1:2] == ["networks"] and len(sys.argv) > 2:
         networks(sys.argv[2:])
     elif sys.argv[1:2] == ["picture"] and len(sys.argv) == 3:
         picture(sys.argv[2])

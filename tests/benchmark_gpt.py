@@ -8,7 +8,7 @@
     python tests/benchmark.py gpt --generation       characters a second
     python tests/benchmark.py gpt --ledger           what each departure and line to try does: tests/ledger.py
 
-With --mixture, --default, --seconds, --long and --generation are about mixture.py.
+Add --mixture to --default, --seconds, --long or --generation to measure mixture.py instead.
 
 The textbook block is GPT-2's, trained as nanoGPT's README trains on a CPU: 4 layers, 4 heads, 128 channels,
 context 64, batch 12, 2,000 steps, AdamW at 1e-3 with cosine decay.
@@ -272,7 +272,7 @@ def words_of(text):
 
 
 def invented_words(sample, text):
-    """The words of a sample that the text does not have, and all its words; none that its end cuts."""
+    """(the words of a sample that do not occur in the text, all its words), without a last one that may be cut."""
     words = words_of(sample)
     if words and sample.lower().endswith(words[-1]):
         words.pop()

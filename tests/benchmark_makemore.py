@@ -42,7 +42,7 @@ TYPES = ("bigram", "mlp", "rnn", "gru", "bow", "transformer")
 
 
 def our_step(name, data, optimizer):
-    """A function that makes a training step of batch 32 at Karpathy's default sizes."""
+    """A function that takes a training step of batch 32 at Karpathy's default sizes."""
     sizes = {"n_layer": 4, "n_head": 4, "n_embd": 64, "n_embd2": 64, "dropout": 0.0, "batch_size": 32}
     config = makemore.configure(name, **sizes, **({} if name == "bigram" else {"block_size": 16}))
     config.vocab_size = 27
@@ -109,8 +109,11 @@ def speed(words, rival_path):
     data = makemore.Words(training, makemore.Vocab("".join(words)))
     rival = load_rival(rival_path) if rival_path else None
     print("milliseconds a training step, batch of 32 words, loop to loop, median of 300 steps in 3 turns\n")
-    print("| type | our optimizer | ours |" + " Karpathy's optimizer | Karpathy's | ratio |" * bool(rival))
-    print("|---|---|---:|" + "---|---:|---:|" * bool(rival))
+    header, rule = "| type | our optimizer | ours |", "|---|---|---:|"
+    if rival:
+        header += " Karpathy's optimizer | Karpathy's | ratio |"
+        rule += "---|---:|---:|"
+    print(f"{header}\n{rule}")
     for name, optimizer in [*((name, "AdamW") for name in TYPES), ("transformer", "Muon and AdamW")]:
         steps = [our_step(name, data, optimizer)] + ([their_step(rival, name, training)] if rival else [])
         times = [[] for _ in steps]

@@ -1,8 +1,8 @@
-"""
-Figures of micrograd: the time of a training step and of elementary operations, side by side with PyPI's
-micrograd 0.1.0; tiny_gpt.py with and without n-ary nodes; time and memory of a chain of a million nodes.
+"""Figures of micrograd, beside PyPI's micrograd 0.1.0. Let the machine do nothing else; memory is right on Linux.
 
-python tests/benchmark_micrograd.py [--pypi DIR]   DIR holds PyPI's package; without it pip fetches it
+    python tests/benchmark.py micrograd [--pypi DIR]   DIR holds PyPI's package; without it pip fetches it
+
+A training step, elementary operations, tiny_gpt.py with and without n-ary nodes, a chain of a million nodes.
 """
 
 import argparse
@@ -144,11 +144,13 @@ SCRIPTS = {"moons": moons_step, "elementary": elementary_step,
 def worker(task, steps, gc_off):
     """Run in a process of its own: print the seconds of each step and the last loss."""
     if task == "chain":
-        return print(json.dumps(chain(steps)))
+        print(json.dumps(chain(steps)))
+        return
     if gc_off:
         import gc
         gc.disable()
-    step, seconds = SCRIPTS[task](), []
+    step = SCRIPTS[task]()
+    seconds = []
     for _ in range(steps):
         start = time.perf_counter()
         loss = step()
@@ -158,7 +160,9 @@ def worker(task, steps, gc_off):
 
 def measure(task, steps, package=ROOT, gc_off=False):
     """worker()'s answer, with the micrograd in the directory package."""
-    command = [sys.executable, __file__, "--worker", task, "--steps", str(steps), *["--gc-off"] * gc_off]
+    command = [sys.executable, __file__, "--worker", task, "--steps", str(steps)]
+    if gc_off:
+        command.append("--gc-off")
     environment = {**os.environ, "PYTHONPATH": str(package)}
     return json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)
 
@@ -172,7 +176,7 @@ def race(title, slow, fast, rounds=5):
             seconds, losses[name] = measure(*arguments)
             times[name] += seconds
     (a, a_time), (b, b_time) = [(name, 1e3 * statistics.median(t)) for name, t in times.items()]
-    ratio = f"{a_time / b_time:.1f} times faster"
+    ratio = f"{a_time / b_time:.1f} times as fast"
     print(f"{title:42} {a} {a_time:.1f} ms, {b} {b_time:.1f} ms: {ratio}", flush=True)
     assert abs(losses[a] - losses[b]) < 1e-6, f"the two give different losses: {losses}"
 

@@ -1,8 +1,8 @@
 """Programs in processes of their own, forked from the tests'.
 
 A fresh Python needs five seconds to import what torch and matplotlib need to train and draw. A fork has it
-imported already, but nothing of the project. It gets arguments, a folder and standard streams as any other
-process does. How the programs start and end is tested with real processes too.
+imported already; what the tests imported of the project is forgotten. It gets arguments, a folder and
+standard streams as any other process does. How the programs start and end is tested with real processes too.
 """
 import atexit
 import gc

@@ -17,7 +17,7 @@ import conftest  # noqa: F401 (before torch: it sets the number of threads)
 import forked  # noqa: F401 (imports torch; the processes below are forked from this one)
 import pytest
 
-# These begin, so that no core waits at the end.
+# Started first, so that no core is idle at the end.
 SLOWEST = ["makemore", "notebooks", "gpt_cli", "exercises", "readme"]
 
 
@@ -43,7 +43,7 @@ def files():
 
 
 def start(name, report):
-    """Run the tests of a file in a process of its own, which prints into `report`; returns its number."""
+    """Run the tests of a file in a process of its own, which prints into `report`; returns its id."""
     child = os.fork()
     if child == 0:
         dots = Dots(os.dup(1))

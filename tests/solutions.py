@@ -370,7 +370,7 @@ def averaging_matrix(T):
 
 
 # 7.0c Why does the third way lead to the fourth? exp(-inf) is 0 and exp(0) is 1, so with scores of 0 softmax
-# does what 7.0b does. But it makes weights of any scores, so they may depend on the text.
+# does what 7.0b does. But softmax turns any scores into weights, so they may depend on the text.
 def softmax_weights(scores):
     past = torch.ones_like(scores).tril()
     return scores.masked_fill(past == 0, -math.inf).softmax(-1)
@@ -461,7 +461,7 @@ class Calculator:
             return int(answer[:2]), int(answer[2:])
         return int(answer)
 
-    # 37+48: 78 51 3480, which is 7+8 = 5 and a carry of 1, 3+4+1 = 8 and a carry of 0.
+    # 37+48: 7851 3480. 7 + 8 gives 5 and a carry of 1, then 3 + 4 + 1 gives 8 and a carry of 0.
     def add(self, a, b, sign=1):
         steps, digits, carry = "", "", 0
         for x, y in ((a % 10, b % 10), (a // 10, b // 10)):
@@ -511,7 +511,7 @@ class Calculator:
         return f"{steps}>{tens}{count}{left:02}"
 
 
-# 7.9 Gemma 2 (2024) keeps logits between -30 and 30 with a tanh, which is said to make training steadier.
+# 7.9 Gemma 2 (2024) caps its logits at 30 with a tanh, which is said to make training steadier. Here, at 15.
 def idea():
     return {
         "return self.head(norm(x)).float()": "return 15 * torch.tanh(self.head(norm(x)).float() / 15)",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import gpt
 import makemore
 from forked import run_python
 
@@ -61,9 +62,11 @@ def write_log(folder, first, last):
     (folder / "log.csv").write_text("\n".join(lines) + "\n")
 
 
-def write_logs(folder, **losses):
+def write_logs(folder, trained_gpt, **losses):
+    """Runs of exercise 7.7: log.csv with these losses, and the model.pt of a short run."""
     for name, (first, last) in losses.items():
         write_log(folder / "out" / name, first, last)
+        shutil.copy(trained_gpt / "model.pt", folder / "out" / name)
 
 
 SEARCHED = {  # name: the settings of a finished run of exercise 6.3, and its last validation loss
@@ -102,6 +105,15 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def trained_gpt(tmp_path_factory):
+    """The folder of a gpt that was trained for a step."""
+    folder = tmp_path_factory.mktemp("trained_gpt")
+    config = gpt.configure("cpu", n_layer=1, n_embd=4, n_head=1, block_size=4, max_steps=1)
+    gpt.train("to be or not to be\n" * 5, config, folder, device="cpu", max_new_tokens=1)
+    return folder
+
+
 # A whole file -----------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -115,9 +127,9 @@ def test_every_blank_is_to_do_and_the_exit_status_is_0(folder):
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_every_solution_is_right_from_inside_the_folder(folder, tmp_path, trained):
+def test_every_solution_is_right_from_inside_the_folder(folder, tmp_path, trained, trained_gpt):
     inside = fill(tmp_path, folder, SOLUTIONS)
-    write_logs(tmp_path, scratch=(4.14, 1.56), finetuned=(1.52, 1.41))
+    write_logs(tmp_path, trained_gpt, scratch=(4.14, 1.56), finetuned=(1.52, 1.41))
     write_searched(tmp_path, trained)
     finished = run_python("exercises.py", cwd=inside)
     assert (finished.returncode, finished.stderr) == (0, "")
@@ -150,15 +162,18 @@ def test_every_exercise_has_its_folded_answer_with_a_command(folder):
 
 
 TRAIN = (  # only lecture 7 has it
-    """    parser.add_argument("--train", nargs="*", metavar="NUMBER",
-                        help=f"train a gpt with your answer to one of {', '.join(_STEPS)}; it comes first")
+    """    defaults = ", ".join(f"{steps} in {number}" for number, steps in _STEPS.items())
+    parser.add_argument("--train", metavar="NUMBER", choices=_STEPS,
+                        help=f"train a gpt with your answer to one of {', '.join(_STEPS)}")
+    parser.add_argument("--steps", type=int, metavar="N", help=f"of training (default: {defaults})")
 """,
-    """    if args.train is not None:  # if it had come first, main would not have been called
-        number = (args.numbers or args.train or ["7.5"])[0]
-        parser.error(f"--train comes first: --train {number}")
+    """    if args.train is not None and (args.numbers or args.json or args.copy is not None):
+        parser.error("--train can be combined with --steps only")
+    if args.steps is not None and (args.train is None or args.steps < 1):
+        parser.error("--steps needs --train and a number of at least 1")
 """,
-    """    if sys.argv[1:2] == ["--train"]:
-        sys.exit(train_command(sys.argv[2:]))
+    """    if args.train is not None:
+        return train_command(args.train, args.steps)
 """,
 )
 
@@ -307,13 +322,22 @@ def test_the_beginning_of_several_numbers_means_all_of_them():
     assert numbers == ["7.0a", "7.0b", "7.0c", "7.0d", "7.9"]
 
 
-def test_help_of_lecture_7_lists_train_and_says_where_it_belongs():
+def test_help_of_lecture_7_lists_train():
     finished = run_python("gpt/exercises.py", "--help", cwd=ROOT)
-    assert "--train [NUMBER ...]" in finished.stdout
-    for arguments in (["7.6", "--train"], ["--json", "--train", "7.6"]):
-        finished = run_python("gpt/exercises.py", *arguments, cwd=ROOT)
-        assert (finished.returncode, finished.stdout) == (2, "")
-        assert finished.stderr == "exercises: --train comes first: --train 7.6\n"
+    assert "--train NUMBER" in finished.stdout and "--steps N" in finished.stdout
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["7.6", "--train", "7.6"], "--train can be combined with --steps only"),
+    (["--json", "--train", "7.6"], "--train can be combined with --steps only"),
+    (["--train", "7.6", "--steps", "0"], "--steps needs --train and a number of at least 1"),
+    (["7.6", "--steps", "5"], "--steps needs --train and a number of at least 1"),
+    (["--train", "7.1"], "argument --train: invalid choice: '7.1' (choose from"),
+])
+def test_train_goes_with_steps_alone(arguments, message):
+    finished = run_python("gpt/exercises.py", *arguments, cwd=ROOT)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr.startswith(f"exercises: {message}") and finished.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [["7.5"], ["7.5", "--json"], ["--train", "7.5"]])
@@ -440,6 +464,7 @@ MISTAKES = {
     "2.2": [('".." + word, "." + word, word + "."', '"." + word, word, word[1:] + "."',
              'two "." stand before'),
             ("P.sum(2, keepdim=True)", "P.sum(2)", "keepdim=True"),
+            ("P.sum(2, keepdim=True)", "P.sum(1)", "the sum over the last index"),
             ("return P", "P = P - alpha\n    return P", "add alpha to every count before you divide"),
             ("P.sum(2, keepdim=True)", "P.sum(1, keepdim=True)", "divide by the sum over the last index"),
             ("return P / P.sum(2, keepdim=True)", "return P", "these are counts; divide by the sum over"),
@@ -447,6 +472,9 @@ MISTAKES = {
             ('".." + word, "." + word, word + "."', '".." + word + ".", "." + word + "..", word + ".."',
              'one "." stands after a word, not two')],
     "2.3": [("    random.Random(seed).shuffle(shuffled)\n", "", "shuffle first"),
+            ("shuffled[:a], shuffled[a:b], shuffled[b:]",
+             "sorted(words)[100:], random.Random(seed).sample(sorted(words)[:50], 50), sorted(words)[50:100]",
+             "the training words should be from the whole list"),
             ("[*words]", "words", "your function changed its argument words; work on a copy"),
             ("shuffled[:a], shuffled[a:b], shuffled[b:]", "None, None, None",
              "expected three lists of words, but one of them is None"),
@@ -517,7 +545,7 @@ MISTAKES = {
              "out = (x - x.mean(1)[:, None]) / (x.var(1, correction=0)[:, None] + eps).sqrt() * gain",
              "over the batch: mean(0), var(0)"),
             ("(1 - momentum) * mean + momentum * batch_mean", "momentum * mean + (1 - momentum) * batch_mean",
-             "momentum is the share of the batch"),
+             "momentum is the weight of the batch"),
             ("momentum * x.var(0)", "momentum * batch_var", "the unbiased variance"),
             ("if not training", "if False", "at evaluation the running mean and variance are used"),
             ("if not training", "if True", "in training the batch mean and variance are used"),
@@ -597,6 +625,8 @@ MISTAKES = {
              ("x[:, : t + 1]", "x[:, :t]", "a position belongs to its own past"),
              ("x[:, : t + 1]", "x[:, t:]", "this is the future: take the positions up to t"),
              ("x[:, : t + 1]", "x", "must not look at those after it"),
+             ("x[:, : t + 1].mean(1)", "x[:, : t + 1].mean((1, 2))[:, None].expand(-1, x.shape[2])",
+              "not over the channels: x[b, : t + 1].mean(0)"),
              ("return torch.stack(means, dim=1)", "return means[-1]", "every position has a mean of its own"),
              (".mean(1)", ".sum(1) / x.shape[1]", "positions so far, t + 1, not by T"),
              ("dim=1", "dim=0", "expected the shape (2, 5, 3), got (5, 2, 3)"),
@@ -610,7 +640,7 @@ MISTAKES = {
              ("return past", "past", "expected a tensor (5, 5), got None (is there a return?)")],
     "7.0c": [("-math.inf", "0", "mask with -inf, not with 0"),
              ("past == 0", "past == 1", "-inf belongs where tril is 0"),
-             ("softmax(-1)", "softmax(0)", "the softmax is over the row"),
+             ("softmax(-1)", "softmax(0)", "take the softmax over the row"),
              ("softmax(-1)", "exp()", "use softmax, not exp"),
              ("scores.masked_fill(past == 0, -math.inf).softmax(-1)", "scores.softmax(-1) * past",
               "mask before the softmax"),
@@ -622,7 +652,7 @@ MISTAKES = {
     "7.0d": [(".softmax(-1) @ x", ".softmax(-1)", "got (2, 5, 5); these are the weights"),
              ("x @ x.mT", "x @ x.mT / 3**0.5", "no sqrt yet: it belongs to 7.1"),
              ("past == 0", "past == 2", "must not look at those after it"),
-             ("softmax(-1)", "softmax(-2)", "the softmax is over the row"),
+             ("softmax(-1)", "softmax(-2)", "take the softmax over the row"),
              ("scores.masked_fill(past == 0, -math.inf).softmax(-1)", "scores.tril()",
               "the softmax is missing"),
              ("x @ x.mT  #", "0 * x @ x.mT  #", "the scores are not used")],
@@ -632,7 +662,7 @@ MISTAKES = {
             ("q[t] @ k[s]", "q[t] @ v[s]", "the scores come from queries and keys"),
             ("scores.softmax(0), v)", "scores.softmax(0), k)", "are for the values, not for the keys")],
     "7.2": [("(future, -math.inf)", "(future, 0)", "mask with -inf"),
-            ("softmax(-1)", "softmax(-2)", "the softmax is over the row"),
+            ("softmax(-1)", "softmax(-2)", "take the softmax over the row"),
             ("** 0.5", "** 1", "by sqrt(D), not by D"),
             ("triu(1)", "tril(-1)", "upside down"),
             ("triu(1)", "tril()", "the mask hides the past: -inf belongs where tril is 0"),
@@ -650,7 +680,7 @@ MISTAKES = {
             ("is_causal=True", "is_causal=True, scale=C**-0.5", "the root of D = C // n_head, not of C"),
             ("return y.transpose(1, 2).reshape(B, T, C)", "return y", "side by side"),
             ("is_causal=True", "is_causal=False", "must not look at those after it")],
-    "7.4": [("a * angles.cos() - b", "a * angles.cos() + b", "a rotation makes a cos - b sin of a"),
+    "7.4": [("a * angles.cos() - b", "a * angles.cos() + b", "a rotation turns a into a cos - b sin"),
             ("* speed.to(x)", "* torch.ones_like(speed).to(x)", "a speed of its own"),
             ("-2 * torch", "-1 * torch", "-2i / D, not -i / D"),
             ("-2 * torch", "2 * torch", "-2i / D, not 2i / D"),
@@ -681,10 +711,12 @@ MISTAKES = {
             ('"out/finetuned"', '"out/header"', "did the run finish?"),
             ('"out/finetuned"', '"out/fresh"', "--init-from gives it the weights"),
             ('"out/finetuned"', '"out/worse"', "pretraining should lower the loss"),
-            ('"out/finetuned"', '"out/nothing"', "no such file"),
+            ('"out/finetuned"', '"out/nothing"', "no such folder"),
+            ('"out/finetuned"', '"out/another"', "trained on different texts"),
+            ('"out/finetuned"', '"out/no model"', "model.pt does not exist"),
             ('"out/finetuned"', '"out/shorter"', "the same number of steps")],
     "7.8": [("return int(answer)", "return answer", "got '085'; return an int, not a text"),
-            ("return int(answer)", "return abs(int(answer))", "expected -11, got 11; what about the sign?"),
+            ("return int(answer)", "return abs(int(answer))", "should make -11 of it, got 11; what about the sign?"),
             ("return int(answer)", "return int(answer[::-1])", "got 580; these are its digits in the other"),
             ("return int(answer[:2]), int(answer[2:])", "return int(answer[:2])", "has two answers"),
             ("int(answer[:2]), int(answer[2:])", "int(answer[2:]), int(answer[:2])", "quotient comes first"),
@@ -692,9 +724,9 @@ MISTAKES = {
             ('f"{steps}>{carry}{digits}"', 'f"{steps}\\n"', "the newline at the end is added for you"),
             ('f"{steps}>{a * b:04}"', "9 * steps", "expected at most 120 characters, got 252"),
             ("return self.times(a, b)", "return a * b", "write for 37*48: expected a text, got 1776"),
-            ("total = x + sign", "total = x - sign", "expected 85, got ")],
-    "7.9": [('"return self.head(norm(x)).float()"', '"no such line"', "stands 0 times in gpt.py, not once"),
-            ('"return self.head(norm(x)).float()"', '"norm(x)"', "times in gpt.py, not once"),
+            ("total = x + sign", "total = x - sign", "should make 85 of it, got ")],
+    "7.9": [('"return self.head(norm(x)).float()"', '"no such line"', "occurs 0 times in gpt.py; it must occur exactly once"),
+            ('"return self.head(norm(x)).float()"', '"norm(x)"', "occurs 4 times in gpt.py"),
             ("15 * torch.tanh(self.head(norm(x)).float() / 15)", "self.head(norm(x)).float()", "as it was"),
             ("return {", 'return "my_gpt.py" or {', "my_gpt.py: there is no such file"),
             ("return {", "return None and {", "expected a path or a dict, got None"),
@@ -707,11 +739,15 @@ MISTAKES = {
 
 
 @pytest.fixture(scope="module")
-def logs(tmp_path_factory, trained):
+def logs(tmp_path_factory, trained, trained_gpt):
     folder = tmp_path_factory.mktemp("runs")
     write_searched(folder, trained)
-    write_logs(folder, scratch=(4.14, 1.56), finetuned=(1.52, 1.41), worse=(4.0, 1.57), fresh=(4.14, 1.50),
-               shorter=(1.52, 1.51), empty=(0, 0), header=(0, 0))
+    write_logs(folder, trained_gpt, scratch=(4.14, 1.56), finetuned=(1.52, 1.41), worse=(4.0, 1.57),
+               fresh=(4.14, 1.50), shorter=(1.52, 1.51), empty=(0, 0), header=(0, 0))
+    write_logs(folder, trained_gpt, **{"another": (1.52, 1.41), "no model": (1.52, 1.41)})
+    checkpoint = torch.load(trained_gpt / "model.pt", weights_only=True)
+    torch.save(checkpoint | {"digest": "another"}, folder / "out" / "another" / "model.pt")
+    (folder / "out" / "no model" / "model.pt").unlink()
     (folder / "out" / "empty" / "log.csv").write_text("")
     (folder / "out" / "header" / "log.csv").write_text("step,seconds,train_loss,val_loss\n")
     shorter = folder / "out" / "shorter" / "log.csv"
@@ -825,8 +861,8 @@ def test_an_answer_that_is_not_taken_from_the_text_is_wrong(write, read):
 
     calculations = {{"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": divmod}}"""
     assert verdict_on("7.8", calculator) == (
-        "wrong", "read for 97+12: another answer in the text makes no difference; take it from there, "
-        "do not calculate")
+        "wrong", "read for 97+12: changing a digit of the answer in the text does not change what read returns; "
+        "take the answer from the text, do not calculate")
 
 
 @pytest.mark.parametrize("write, read", [
