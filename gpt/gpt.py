@@ -438,7 +438,8 @@ def epoch_starts(seed, epoch, length, block_size):
 
 
 def batch_starts(length, config, step, team):
-    """Where the windows of this process's batch begin, (B,); seed, step and rank decide it.
+    """Where the windows of this process's batch begin, (B,); seed, step and rank decide it. `team`: the
+    processes that train together, usually one, whose rank is 0.
 
     (8) An epoch visits all of the text once. The lecture draws its windows at random.
     """
