@@ -19,7 +19,7 @@ is within two standard errors; `python tests/benchmark.py gpt --ledger`):
     (5) 0.005   the last layers of a block begin at zero (Zhang et al. 2019, "Fixup")
     (6) 0.101   the three characters before are added at the input, as in lecture 3 (Bengio et al. 2003)
     (7) 0.183   Muon trains the matrices of the blocks (Jordan et al. 2024)
-    (8) -0.025  an epoch visits all of the text once (300 steps are 0.6 of an epoch; the default run: 0.009)
+    (8) -0.025  an epoch visits all of the text once (300 steps are 0.6 epochs; in the default run, 0.009)
     (9) 0.041   windows are short at first (Press et al. 2021)
 
 "Try:" marks lines to change yourself. A number is what that does to the validation loss, measured in the same
