@@ -220,6 +220,8 @@ def test_a_training_batch_depends_on_step_and_seed_alone():
         assert torch.equal(one.training_batch(step, 10, seed=1)[0], other.training_batch(step, 10, seed=1)[0])
     first = [one.training_batch(step, 10, seed=seed)[1].sum().item() for seed in (1, 2) for step in range(6)]
     assert first[:6] != first[6:]
+    second_epoch = [one.training_batch(step, 10, seed=1)[0].tolist() for step in range(6, 12)]
+    assert second_epoch != [one.training_batch(step, 10, seed=2)[0].tolist() for step in range(6)]
 
 
 def test_a_batch_larger_than_the_data_is_all_of_it():
@@ -528,6 +530,17 @@ def test_linear_layers_begin_with_the_gain_of_tanh_and_the_head_with_a_tenth_of_
             std = gain / math.sqrt(module.in_features)
             assert module.weight.std().item() == pytest.approx(std, rel=0.06)
             assert module.bias is None or not module.bias.any()
+
+
+def test_transformer_blocks_begin_with_layers_that_keep_the_scale_and_pass_on_what_they_get():
+    config = mm.configure("transformer", dropout=0)
+    config.vocab_size, config.block_size = 27, 8
+    torch.manual_seed(0)
+    x = torch.randn(20, 8, 64)
+    for block in mm.Transformer(config).blocks:
+        assert torch.equal(block(x), x)
+        assert block.qkv(x).std().item() == pytest.approx(1, rel=0.05)
+        assert block.up(x).std().item() == pytest.approx(1, rel=0.05)
 
 
 def test_loss_is_the_mean_of_minus_log_probability_of_the_targets_without_padding():
@@ -1531,6 +1544,19 @@ def test_a_class_made_from_a_model_has_its_limits(name, block_size, part, monkey
         mm.train(WORDS, mm.configure("own", like=name, block_size=block_size), "own")
 
 
+class Endless(Mine):
+    """Hardly ever ends a word."""
+
+    def forward(self, x):
+        return super().forward(x).index_fill(2, torch.tensor([0]), -30)
+
+
+def test_the_samples_of_a_run_are_no_longer_than_its_longest_words_may_be(monkeypatch):
+    monkeypatch.setitem(mm.MODELS, "mine", Endless)
+    config = mm.configure("mine", like="mlp", max_steps=1, max_length=9)
+    assert [len(word) for word in mm.train(WORDS, config).results["samples"]] == [9] * 20
+
+
 @pytest.mark.parametrize("name, mixed", [("batchnorm", True), ("wavenet", True), ("mlp", False)])
 def test_batches_are_of_similar_words_except_with_batch_norm(name, mixed, monkeypatch):
     lengths = []
@@ -2100,6 +2126,19 @@ def test_the_table_of_pairs_fits_its_picture_and_has_no_two_rows_of_one_name(let
     for ax in figure.axes:
         names = [label.get_text() for label in ax.get_yticklabels()]
         assert len(set(names)) == len(names) <= 30
+
+
+def test_the_table_of_pairs_shows_how_often_a_letter_followed_another(monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **options: figures.append(figure))
+    model = make_model("bigram")
+    mm.draw_pairs(model, VOCAB, mm.Words(WORDS, VOCAB), Path("pairs.png"))
+    pairs = Counter(pair for word in WORDS for pair in itertools.pairwise(f".{word}."))
+    shown = {}
+    for text in figures[0].axes[0].texts:
+        column, row = text.get_position()
+        shown[".abcde"[row], ".abcde"[column]] = int(text.get_text())
+    assert shown == pairs
 
 
 # ------------------------------------------------------------------------------------------------------------

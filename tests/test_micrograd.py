@@ -642,6 +642,14 @@ def test_a_layer_without_neurons_is_a_sentence():
             MLP(2, sizes)
 
 
+def test_weights_begin_between_minus_1_and_1_and_biases_at_0():
+    random.seed(0)
+    neuron = Neuron(1000)
+    weights = [w.data for w in neuron.w]
+    assert -1 <= min(weights) < -0.99 and 0.99 < max(weights) <= 1
+    assert abs(sum(weights)) / 1000 < 0.06 and neuron.b.data == 0
+
+
 def test_the_same_seed_gives_the_same_network():
     weights = []
     for seed in (5, 5, 6):
