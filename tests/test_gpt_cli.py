@@ -643,7 +643,8 @@ def test_an_endless_run_samples_and_promises_no_end(monkeypatch, capsys):
 
 def test_output_that_cannot_be_written_makes_no_traceback():
     train()
-    line = f"ulimit -f 0; '{sys.executable}' '{SCRIPT}' --sample-only > printed.txt"  # as on a full disk
+    # As on a full disk; few characters, since a long sampling would show its progress on standard error.
+    line = f"ulimit -f 0; '{sys.executable}' '{SCRIPT}' --sample-only --max-new-tokens 5 > printed.txt"
     result = subprocess.run(line, shell=True, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert (result.returncode, result.stderr) == (1, "gpt: [Errno 27] File too large\n")
 
