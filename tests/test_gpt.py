@@ -60,6 +60,18 @@ def test_the_first_guess_is_uniform():
     assert gpt.loss_of(model(idx), y).item() == pytest.approx(math.log(65), abs=1e-6)
 
 
+def test_the_first_embeddings_and_linear_layers_have_the_scales_that_are_meant():
+    torch.manual_seed(0)
+    model = gpt.GPT(gpt.Config(vocab_size=1000))
+    assert model.token_embedding.weight.std().item() == pytest.approx(1, rel=0.05)
+    x = model.embed(torch.randint(1000, (4, 200)))[:, 3:]
+    assert x.var().item() == pytest.approx(1 + 3 * 0.5**2, rel=0.05), "three tables of previous characters"
+    for block in model.blocks:
+        attention = block.attention
+        for linear in (attention.query, attention.key, attention.value, block.feed_forward.up):
+            assert linear(gpt.norm(x)).std().item() == pytest.approx(0.5, rel=0.05)
+
+
 def lecture(model, idx, rotary=True, qk_norm=True, squared=True, previous=True):
     """The logits of a model's weights, by a second implementation with the departures as switches."""
     w = dict(model.named_parameters())
@@ -344,6 +356,20 @@ def test_muon_trains_the_matrices_of_the_blocks_and_adam_all_other_weights():
     assert len(by_muon) == 2 * 6
 
 
+def test_weight_decay_shrinks_the_matrices_of_the_blocks_and_nothing_else():
+    model = shaken_model(weight_decay=0.1, learning_rate=0.5, max_steps=1)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizers = gpt.make_optimizers(model, model.config)
+    gpt.set_learning_rate(optimizers, 0, model.config)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    for optimizer in optimizers:
+        optimizer.step()
+    for name, p in model.named_parameters():
+        factor = 1 - 0.5 * 0.1 if name.startswith("blocks.") else 1
+        torch.testing.assert_close(p.detach(), factor * before[name], msg=name)
+
+
 def test_every_weight_is_trained(folder, tmp_path):
     config = gpt.configure("cpu", **TINY | {"max_steps": 1, "learning_rate": 0})
     gpt.train(TEXT, config, tmp_path, device="cpu", max_new_tokens=5)
@@ -364,14 +390,16 @@ def test_the_learning_rate_rises_falls_to_a_hundredth_and_stays_up_without_a_las
 # Training
 
 
-def test_validation_loss_is_the_mean_over_all_windows_that_do_not_overlap(trained):
+@pytest.mark.parametrize("length", [700, 689])
+def test_validation_loss_is_the_mean_over_all_windows_that_do_not_overlap(trained, length):
     model, _, tokens = trained
-    tokens = tokens[:700]
+    tokens = tokens[:length]
     losses = []
     for start in range(0, len(tokens) - 16, 16):
         log_probs = model(tokens[None, start : start + 16])[0].log_softmax(1)
         losses.append([-log_probs[t, tokens[start + t + 1]].item() for t in range(16)])
     losses = np.array(losses)
+    assert len(losses) == 43, "of 689 characters, the last window uses the last one"
     loss, error = gpt.evaluate(model, tokens)
     assert loss == pytest.approx(losses.mean(), abs=1e-5)
     assert error == pytest.approx(losses.mean(1).std(ddof=1) / math.sqrt(len(losses)), abs=1e-5)
@@ -554,7 +582,19 @@ def test_an_epoch_visits_every_window_once_at_an_offset_of_its_own():
         assert torch.equal(covered, torch.arange(covered[0], covered[0] + 16 * count))
         assert not torch.equal(epoch.flatten(), covered), "in random order"
     assert len({int(epoch.min()) for epoch in epochs}) > 2
-    assert not torch.equal(epochs[0, :4], draw(0, max_steps=-1, seed=2)[0])
+    other = torch.cat([draw(step, batch_size=1, max_steps=-1, seed=2)[0] for step in range(count)])
+    assert not torch.equal(epochs[0], other) and not torch.equal(epochs[1], other)
+
+
+@pytest.mark.parametrize("length", [17, 20, 32, 40])
+def test_a_text_of_hardly_more_than_one_window_has_one_at_every_offset_that_fits(length):
+    config = gpt.configure("cpu", **TINY | {"batch_size": 1})
+    firsts = set()
+    for step in range(300):
+        x, y = gpt.training_batch(torch.arange(length), config, step, Share(0, 1))
+        assert torch.equal(x, x[0, 0] + torch.arange(16)[None]) and torch.equal(y, x + 1)
+        firsts.add(int(x[0, 0]))
+    assert firsts == set(range(min(16, length - 16)))
 
 
 def test_in_the_first_60_percent_of_the_steps_the_windows_are_cut_into_windows_of_64():

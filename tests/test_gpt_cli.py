@@ -110,6 +110,14 @@ def test_every_evaluation_but_the_last_shows_a_sample_the_first_one_noise(whole)
     assert not samples[120].startswith("    ")
 
 
+def test_the_log_has_the_mean_loss_of_the_batches_since_the_row_before(whole):
+    progress = checkpoint(whole[0] / "out/gpt")["progress"]
+    losses = progress["losses"]
+    means = [row[2] for row in progress["log"]]
+    assert math.isnan(means[0])
+    assert means[1:] == pytest.approx([sum(losses[:100]) / 100, sum(losses[100:]) / 20])
+
+
 def test_samples_come_from_the_checkpoint_alone(capsys):
     train()
     Path("text.txt").unlink()
@@ -321,6 +329,16 @@ def test_finetuning_keeps_the_rows_of_known_characters_and_adds_new_ones():
     names = "token_embedding.weight", "previous.0.weight", "head.weight"
     assert {weights[name].shape[0] for name in names} == {len(after["chars"])}
     assert weights["token_embedding.weight"][len(before["chars"]) :].std() > 0
+
+
+def test_finetuning_begins_with_the_best_weights_not_with_the_last():
+    Path("text.txt").write_text("ab" * 450 + "c" * 50 + "d" * 50)  # a text to learn by heart
+    train("-l", "0.03", steps=20, out="base")
+    base = checkpoint("base")
+    assert base["progress"]["best_step"] == 0
+    assert not train("--init-from", "base", "-l", "0", steps=1)
+    for name, weight in checkpoint()["model"].items():
+        assert torch.equal(weight, base["progress"]["best"][name]), name
 
 
 def test_the_same_command_with_resume_continues_a_finetuning(capsys):
@@ -625,7 +643,8 @@ def test_an_endless_run_samples_and_promises_no_end(monkeypatch, capsys):
 
 def test_output_that_cannot_be_written_makes_no_traceback():
     train()
-    line = f"ulimit -f 0; '{sys.executable}' '{SCRIPT}' --sample-only > printed.txt"  # as on a full disk
+    # As on a full disk; few characters, since a long sampling would show its progress on standard error.
+    line = f"ulimit -f 0; '{sys.executable}' '{SCRIPT}' --sample-only --max-new-tokens 5 > printed.txt"
     result = subprocess.run(line, shell=True, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert (result.returncode, result.stderr) == (1, "gpt: [Errno 27] File too large\n")
 
@@ -667,9 +686,24 @@ def run_both(name, batch_size):
         gpt.train(TEXT, config, f"{name}{steps}", device="cpu", source="text.txt", max_new_tokens=5)
 
 
+def run_with_dropout():
+    """A run of three steps; writes which channels its last dropout left out, a file for each process."""
+    masks = []
+
+    def look(module, inputs, output):
+        if isinstance(module, torch.nn.Dropout) and module.training:
+            masks.append(output == 0)
+
+    hook = torch.nn.modules.module.register_module_forward_hook(look)
+    config = gpt.configure("cpu", n_layer=1, n_head=2, n_embd=16, block_size=16, max_steps=3, dropout=0.5)
+    gpt.train(TEXT, config, "dropout", device="cpu", max_new_tokens=5)
+    hook.remove()
+    torch.save(masks[-1], f"mask{os.environ['RANK']}.pt")
+
+
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
-    """Two processes made two short runs and a long one, ended by Ctrl-C: their folder, what they printed."""
+    """Two processes made three short runs and a long one, ended by Ctrl-C: their folder, what they printed."""
     folder = tmp_path_factory.mktemp("two")
     (folder / "text.txt").write_text(TEXT)
     (folder / "both.py").write_text(
@@ -677,6 +711,7 @@ def two_processes(tmp_path_factory):
         "import atexit, runpy, test_gpt_cli\n"
         "atexit.register(print, 'ended in order', flush=True)  # the last thing a process does\n"
         "test_gpt_cli.run_both('two', 4)\n"
+        "test_gpt_cli.run_with_dropout()\n"
         "print('the long run', flush=True)\n"
         "sys.argv[1:] = test_gpt_cli.LONG_RUN_OF_TWO\n"
         f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n")
@@ -706,6 +741,13 @@ def test_two_processes_train_as_one_with_the_whole_batch(two_processes, monkeypa
     capsys.readouterr()
     assert gpt.main(["--resume", "-o", "two5", "--device", "cpu", "--max-steps", "9"]) == 2
     assert "the run has 2 process(es), not 1" in capsys.readouterr().err
+
+
+def test_each_of_two_processes_leaves_out_other_channels(two_processes):
+    folder, _, err = two_processes
+    first, second = (torch.load(folder / f"mask{rank}.pt") for rank in (0, 1))
+    assert 0.4 < first.float().mean() < 0.6 and 0.4 < second.float().mean() < 0.6, err
+    assert not torch.equal(first, second)
 
 
 def wait_for_checkpoint(process, folder):

@@ -202,11 +202,13 @@ def test_an_epoch_visits_every_word_once_in_an_order_of_its_own():
     data = mm.Words(WORDS, VOCAB)
     epochs = []
     for epoch in range(3):
-        seen = []
+        seen, longest = [], []
         for step in range(epoch * 6, epoch * 6 + 6):
             _, y = data.training_batch(step, 10, seed=1)
             seen += [VOCAB.decode(row[row > 0].tolist()) for row in y]
+            longest.append(y.shape[1])
         epochs.append(seen)
+        assert longest != sorted(longest), "batches of short words do not come first"
         assert sorted(seen) == sorted(WORDS)
     assert epochs[0] != epochs[1] != epochs[2]
 
@@ -218,6 +220,8 @@ def test_a_training_batch_depends_on_step_and_seed_alone():
         assert torch.equal(one.training_batch(step, 10, seed=1)[0], other.training_batch(step, 10, seed=1)[0])
     first = [one.training_batch(step, 10, seed=seed)[1].sum().item() for seed in (1, 2) for step in range(6)]
     assert first[:6] != first[6:]
+    second_epoch = [one.training_batch(step, 10, seed=1)[0].tolist() for step in range(6, 12)]
+    assert second_epoch != [one.training_batch(step, 10, seed=2)[0].tolist() for step in range(6)]
 
 
 def test_a_batch_larger_than_the_data_is_all_of_it():
@@ -483,6 +487,20 @@ def test_transformer_is_blocks_of_masked_attention_and_mlp_written_out_with_loop
     assert torch.allclose(model(torch.tensor([word]))[0], expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("name, places", [
+    ("transformer", 4), ("wavenet", 3), ("rnn", 2), ("gru", 2), ("lstm", 2),
+])
+def test_dropout_acts_in_every_place_of_a_network(name, places):
+    model = make_model(name, dropout=0.5).train()
+    dropped = []
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.register_forward_hook(lambda module, inputs, output: dropped.append(output == 0))
+    model(mm.Words(WORDS, VOCAB).batch(torch.arange(9))[0])
+    assert len(dropped) == places, "two in a block, one in a level, before and after the states"
+    assert all(0.35 < mask.float().mean() < 0.65 for mask in dropped)
+
+
 def test_dropout_acts_in_training_only():
     model = make_model("transformer", dropout=0.5)
     x, _ = mm.Words(WORDS, VOCAB).batch(torch.arange(4))
@@ -498,6 +516,31 @@ def test_a_fresh_model_begins_near_a_uniform_guess(name):
     torch.manual_seed(0)
     x, y = mm.Words(WORDS, VOCAB).batch(torch.arange(len(WORDS)))
     assert mm.loss_of(mm.MODELS[name](config)(x), y).item() == pytest.approx(math.log(6), abs=0.2)
+
+
+@pytest.mark.parametrize("name", ["mlp", "batchnorm", "ninja", "wavenet"])
+def test_linear_layers_begin_with_the_gain_of_tanh_and_the_head_with_a_tenth_of_it(name):
+    config = mm.configure(name)
+    config.vocab_size = 27
+    torch.manual_seed(0)
+    model = mm.MODELS[name](config)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            gain = nn.init.calculate_gain("tanh") / (10 if module is model.head else 1)
+            std = gain / math.sqrt(module.in_features)
+            assert module.weight.std().item() == pytest.approx(std, rel=0.06)
+            assert module.bias is None or not module.bias.any()
+
+
+def test_transformer_blocks_begin_with_layers_that_keep_the_scale_and_pass_on_what_they_get():
+    config = mm.configure("transformer", dropout=0)
+    config.vocab_size, config.block_size = 27, 8
+    torch.manual_seed(0)
+    x = torch.randn(20, 8, 64)
+    for block in mm.Transformer(config).blocks:
+        assert torch.equal(block(x), x)
+        assert block.qkv(x).std().item() == pytest.approx(1, rel=0.05)
+        assert block.up(x).std().item() == pytest.approx(1, rel=0.05)
 
 
 def test_loss_is_the_mean_of_minus_log_probability_of_the_targets_without_padding():
@@ -570,6 +613,59 @@ def test_the_learning_rate_rises_to_its_peak_and_comes_down():
     assert rates[: peak + 1] == sorted(rates[: peak + 1])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
     assert 0 < rates[0] < 0.05 and 0 < rates[-1] < 0.05
+    config = mm.configure("mlp", max_steps=1000)
+    assert [mm.schedule(step, config) for step in (0, 49, 500, 999)] == pytest.approx([0.01, 0.5, 0.5, 0.01])
+    endless = mm.configure("mlp", max_steps=-1)
+    assert [mm.schedule(step, endless) for step in (0, 99, 10**6)] == pytest.approx([0.01, 1, 1])
+
+
+# ------------------------------------------------------------------------------------------------------------
+# The optimizers
+
+
+def newton_schulz(matrix):
+    """Five steps on the singular values, each p(s) = 3.4445 s - 4.7750 s^3 + 2.0315 s^5."""
+    u, values, vh = np.linalg.svd(matrix.double().numpy(), full_matrices=False)
+    values = values / np.linalg.norm(values)
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return torch.from_numpy(u * values @ vh).float()
+
+
+def test_muon_takes_a_step_of_momentum_made_orthogonal():
+    torch.manual_seed(0)
+    matrices = [nn.Parameter(torch.randn(shape)) for shape in ((8, 8), (8, 24), (24, 8), (8, 8))]
+    optimizer = mm.Muon(matrices, lr=0.5, weight_decay=0.1)
+    expected = [p.detach().clone() for p in matrices]
+    momentum = [torch.zeros_like(p) for p in expected]
+    for _ in range(3):
+        for i, p in enumerate(matrices):
+            p.grad = torch.randn_like(p)
+            momentum[i] = 0.95 * momentum[i] + 0.05 * p.grad
+            update = 0.95 * momentum[i] + 0.05 * p.grad
+            expected[i] *= 1 - 0.5 * 0.1
+            expected[i] -= 0.5 * 0.2 * math.sqrt(max(p.shape)) * newton_schulz(update)
+        optimizer.step()
+    for p, wanted in zip(matrices, expected):
+        torch.testing.assert_close(p.detach(), wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_weight_decay_shrinks_matrices_and_embeddings_but_neither_gains_nor_biases(name):
+    model = make_model(name)
+    config = mm.configure(name, weight_decay=0.1, learning_rate=0.5, max_steps=1)
+    optimizers = mm.make_optimizers(model, config)
+    by_muon = {p for optimizer in optimizers[1:] for group in optimizer.param_groups for p in group["params"]}
+    mm.set_learning_rate(optimizers, 0, config)
+    before = {key: p.detach().clone() for key, p in model.named_parameters()}
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    for optimizer in optimizers:
+        optimizer.step()
+    for key, p in model.named_parameters():
+        factor = 1 - 0.5 * 0.1 if p.dim() == 2 else 1
+        assert torch.allclose(p, factor * before[key], atol=1e-6), key
+        assert (p in by_muon) == (p.dim() == 2 and key.startswith("blocks.")), key
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -809,6 +905,13 @@ def test_the_log_has_a_row_per_evaluation_under_its_header(trained):
     losses = saved(out)["progress"]["losses"]  # of the batches since the last row
     assert rows[0]["train_loss"] == "nan"
     assert float(rows[-1]["train_loss"]) == pytest.approx(np.mean(losses), abs=1e-6)
+
+
+def test_the_log_has_the_mean_loss_of_the_batches_since_the_row_before():
+    run = mm.train(WORDS, mm.configure("bigram", max_steps=120)).results["run"]
+    steps, _, means, _ = zip(*run.log)
+    assert steps == (0, 100, 120)
+    assert means[1:] == pytest.approx([np.mean(run.losses[:100]), np.mean(run.losses[100:])])
 
 
 def test_the_losses_of_the_log_are_of_evaluation_mode():
@@ -1370,6 +1473,20 @@ def test_diagnosis_draws_and_prints_without_touching_the_run(name, runs, capsys)
     assert all(content.startswith(b"\x89PNG\r\n\x1a\n") for content in pictures.values())
 
 
+def test_a_diagnosis_prints_what_autograd_says_of_the_inputs_of_tanh(capsys):
+    model = make_model("mlp")
+    data = mm.Words(WORDS, VOCAB)
+    mm.Diagnosis(model, data)
+    x, y = data.batch(torch.arange(len(data)))
+    z = model.layers[0](model.embed(mm.contexts(x, model.context)).flatten(2)).detach().requires_grad_()
+    out = torch.tanh(z)
+    (gradient,) = torch.autograd.grad(mm.loss_of(model.head(out), y), z)
+    saturated = out.flatten(0, 1).abs() > 0.97
+    assert (f"at the beginning: layer 1, {100 * saturated.float().mean():.2f} % saturated, "
+            f"{saturated.all(0).sum()} dead units; gradients: std {gradient.std():.1e}\n"
+            ) in capsys.readouterr().out
+
+
 # ------------------------------------------------------------------------------------------------------------
 # A model of one's own, runs from Python
 
@@ -1425,6 +1542,36 @@ def test_a_class_made_from_a_model_has_its_limits(name, block_size, part, monkey
     monkeypatch.setitem(mm.MODELS, "own", type("Own", (mm.MODELS[name],), {}))
     with pytest.raises(mm.UserError, match=part):
         mm.train(WORDS, mm.configure("own", like=name, block_size=block_size), "own")
+
+
+class Endless(Mine):
+    """Hardly ever ends a word."""
+
+    def forward(self, x):
+        return super().forward(x).index_fill(2, torch.tensor([0]), -30)
+
+
+def test_the_samples_of_a_run_are_no_longer_than_its_longest_words_may_be(monkeypatch):
+    monkeypatch.setitem(mm.MODELS, "mine", Endless)
+    config = mm.configure("mine", like="mlp", max_steps=1, max_length=9)
+    assert [len(word) for word in mm.train(WORDS, config).results["samples"]] == [9] * 20
+
+
+@pytest.mark.parametrize("name, mixed", [("batchnorm", True), ("wavenet", True), ("mlp", False)])
+def test_batches_are_of_similar_words_except_with_batch_norm(name, mixed, monkeypatch):
+    lengths = []
+
+    class Own(mm.MODELS[name]):
+        def forward(self, x):
+            if self.training:
+                lengths.append(x.shape[1])
+            return super().forward(x)
+
+    monkeypatch.setitem(mm.MODELS, "own", Own)
+    short = ["".join(letters) for letters in itertools.product("abcde", repeat=2)]
+    words = short + [word + "edcba" for word in short]
+    mm.train(words, mm.configure("own", like=name, batch_size=20, max_steps=2, n_embd2=8), "own")
+    assert sorted(lengths) == ([8, 8] if mixed else [3, 8])
 
 
 def test_a_run_started_from_python_goes_on_with_its_words_given_again(capsys):
@@ -1989,6 +2136,19 @@ def test_the_table_of_pairs_fits_its_picture_and_has_no_two_rows_of_one_name(let
     for ax in figure.axes:
         names = [label.get_text() for label in ax.get_yticklabels()]
         assert len(set(names)) == len(names) <= 30
+
+
+def test_the_table_of_pairs_shows_how_often_a_letter_followed_another(monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **options: figures.append(figure))
+    model = make_model("bigram")
+    mm.draw_pairs(model, VOCAB, mm.Words(WORDS, VOCAB), Path("pairs.png"))
+    pairs = Counter(pair for word in WORDS for pair in itertools.pairwise(f".{word}."))
+    shown = {}
+    for text in figures[0].axes[0].texts:
+        column, row = text.get_position()
+        shown[".abcde"[row], ".abcde"[column]] = int(text.get_text())
+    assert shown == pairs
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -580,6 +580,20 @@ def test_gradcheck_passes_good_derivatives_and_names_the_input_of_a_bad_one():
         gradcheck(lambda a: a.data * a, [3.0])
 
 
+@pytest.mark.parametrize("x", [0.01, 3.0, 1000.0])
+def test_gradcheck_refuses_a_derivative_that_is_a_little_off_unless_the_tolerance_allows_it(x):
+    def square(a):
+        return operation("square", lambda a: (a * a, 2 * a + error), a)
+
+    derivative = max(1.0, 2 * x)
+    error = 1e-7 * derivative
+    assert gradcheck(square, [x])
+    error = 1e-5 * derivative
+    with pytest.raises(ValueError, match="input 0"):
+        gradcheck(square, [x])
+    assert gradcheck(square, [x], tolerance=1e-4)
+
+
 # -----------------------------------------------------------------------------
 # Networks
 
@@ -626,6 +640,14 @@ def test_a_layer_without_neurons_is_a_sentence():
     for sizes in ([0], [4, 0, 1]):
         with pytest.raises(ValueError, match="a Layer needs at least one neuron, got 0"):
             MLP(2, sizes)
+
+
+def test_weights_begin_between_minus_1_and_1_and_biases_at_0():
+    random.seed(0)
+    neuron = Neuron(1000)
+    weights = [w.data for w in neuron.w]
+    assert -1 <= min(weights) < -0.99 and 0.99 < max(weights) <= 1
+    assert abs(sum(weights)) / 1000 < 0.06 and neuron.b.data == 0
 
 
 def test_the_same_seed_gives_the_same_network():

@@ -81,6 +81,7 @@ def test_each_table_left_out_an_eighth_of_the_text_spread_over_four_places():
     counts = mixture.Counts.from_tokens(text, 4)
     tables = counts.table_without(np.arange(320))
     assert tables.tolist() == [position // 10 % 8 for position in range(320)]  # 32 pieces of 10
+    assert counts.table_without(np.array([320, 5000])).tolist() == [8, 8], "all counts, where none is of it"
     for table in (0, 3, 7):
         kept = [position for position in range(320) if position // 10 % 8 != table]
         q = all_log_probs(counts, text, table).exp().numpy()
@@ -108,11 +109,14 @@ def test_counts_read_from_a_checkpoint_answer_as_before():
     assert len(whole.groups) < len(counts.groups) / 5
 
 
-def test_counts_of_a_large_vocabulary_take_shorter_contexts():
-    text = random_tokens(20_000, V=5000)
-    counts = mixture.Counts.from_tokens(text, 5000)
+@pytest.mark.parametrize("V", [400, 5000])  # 9 * 400^7 lies between 2^63 and 2^64
+def test_counts_of_a_large_vocabulary_take_shorter_contexts(V):
+    text = random_tokens(20_000, V=V)
+    counts = mixture.Counts.from_tokens(text, V)
     assert 2 <= counts.n < 6
-    assert all_log_probs(counts, text[:40]).exp().sum(1).allclose(torch.ones(40), atol=1e-4)
+    q = all_log_probs(counts, text[:40]).exp()
+    assert q.sum(1).allclose(torch.ones(40), atol=1e-4)
+    assert (q[range(10, 39), text[11:40]] > 0.1).all(), "what followed a context that occurred once"
 
 
 # The predictions of the counts for a text
@@ -179,6 +183,15 @@ def test_the_copying_head_mixes_in_what_followed_the_longest_match_in_the_window
     assert lengths == set(range(9))
     for T in (1, 5):  # the last positions alone
         torch.testing.assert_close(copy(log_probs[:, -T:], text), mixed[:, -T:])
+
+
+def test_a_new_copying_head_trusts_a_longer_match_more():
+    text = torch.arange(9).repeat(2)[None]  # at position 8 + n, the match has length n
+    V = 9
+    mixed = mixture.Copy()(torch.full((1, 18, V), 1 / V).log(), text)[0].exp()
+    following = [mixed[8 + n, n % V].item() for n in range(1, 9)]
+    assert following == sorted(following)
+    assert following[0] < 2 / V and following[-1] > 0.5
 
 
 # The mixture
@@ -314,6 +327,13 @@ def test_a_run_learns_and_its_best_weights_have_the_loss_that_it_reports(whole):
         log_probs = model(window[None, :16], log_q=log_q.half().float())
         losses.append(F.nll_loss(log_probs[0], window[1:]).item())
     assert np.mean(losses) == pytest.approx(min(validation), abs=1e-4)
+
+
+def test_in_training_the_counts_do_not_know_by_heart_what_follows():
+    text = "".join("abcd"[i] for i in random_tokens(3000, V=4))  # nothing to learn
+    config = mixture.configure("cpu", **TINY | {"n_layer": 1, "learning_rate": 0})
+    run = mixture.train(text + "\n", config, device="cpu", max_new_tokens=5).results["run"]
+    assert np.mean(run.losses) > np.log(4)
 
 
 def test_every_weight_is_trained_and_the_matrices_of_the_blocks_by_muon(whole):
