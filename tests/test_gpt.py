@@ -356,6 +356,13 @@ def test_muon_takes_a_step_of_momentum_made_orthogonal():
         torch.testing.assert_close(p.detach(), wanted, atol=1e-4, rtol=1e-4)
 
 
+def test_muon_leaves_a_matrix_without_a_gradient_alone():
+    frozen, trained = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(4, 4))
+    trained.grad = torch.eye(4)
+    gpt.Muon([frozen, trained], lr=0.5, weight_decay=0.1).step()
+    assert (frozen == 1).all() and not (trained == 1).any()
+
+
 def test_muon_trains_the_matrices_of_the_blocks_and_adam_all_other_weights():
     model = shaken_model()
     adam, muon = gpt.make_optimizers(model, model.config)

@@ -297,6 +297,19 @@ def test_max_steps_is_the_total_when_resuming(capsys):
     assert [row[0] for row in checkpoint()["progress"]["log"]] == [0, 4, 6], "no step is evaluated twice"
 
 
+def test_a_resumed_run_counts_its_time_on_and_keeps_its_best_weights():
+    train(steps=4)
+    saved = checkpoint()
+    saved["progress"] |= {"seconds": 1000.0, "best_loss": 0.5}  # better than any that will follow
+    torch.save(saved, "out/gpt/model.pt")
+    assert not gpt.main(["--resume", "--device", "cpu", "--max-steps", "6", "--max-new-tokens", "5"])
+    progress = checkpoint()["progress"]
+    assert 1000 < progress["seconds"] == progress["log"][-1][1]
+    assert progress["best_loss"] == 0.5
+    for name, weight in saved["progress"]["best"].items():
+        assert torch.equal(progress["best"][name], weight), name
+
+
 def test_a_resumed_run_takes_its_threads_and_puts_threads_and_random_numbers_back(capsys):
     train(steps=1)
     torch.set_num_threads(2)

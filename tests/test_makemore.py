@@ -654,6 +654,13 @@ def test_muon_takes_a_step_of_momentum_made_orthogonal():
         torch.testing.assert_close(p.detach(), wanted, atol=1e-4, rtol=1e-4)
 
 
+def test_muon_leaves_a_matrix_without_a_gradient_alone():
+    frozen, trained = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(4, 4))
+    trained.grad = torch.eye(4)
+    mm.Muon([frozen, trained], lr=0.5, weight_decay=0.1).step()
+    assert (frozen == 1).all() and not (trained == 1).any()
+
+
 @pytest.mark.parametrize("name", LEARNED)
 def test_weight_decay_shrinks_matrices_and_embeddings_but_neither_gains_nor_biases(name):
     model = make_model(name)
@@ -1188,6 +1195,15 @@ def test_a_resumed_run_may_be_given_a_larger_total(trained):
     assert content["progress"]["step"] == len(content["progress"]["losses"]) == 11
     steps = [int(row["step"]) for row in read_log(out)]
     assert steps == sorted(set(steps))
+
+
+def test_a_resumed_run_counts_its_time_on(trained):
+    out = trained("mlp")
+    content = saved(out)
+    content["progress"]["seconds"] = 1000.0
+    torch.save(content, out / "model.pt")
+    assert not go("--resume", "-o", out, "--max-steps", 8)
+    assert 1000 < saved(out)["progress"]["seconds"] == saved(out)["progress"]["log"][-1][1]
 
 
 def test_resuming_a_finished_run_changes_no_weight(trained):
