@@ -294,6 +294,17 @@ def test_loss_of_a_text_four_contexts_long_is_as_with_a_sliding_recomputation(tr
     assert loss[1] < 2  # the model has learnt something, so there is something to lose
 
 
+def test_one_layer_with_the_cache_hears_the_last_context_as_a_fresh_window_does():
+    model = shaken_model(n_layer=1)
+    for table in model.previous:  # which a fresh window lacks at its beginning
+        nn.init.zeros_(table.weight)
+    idx = random_tokens(2, 50)
+    rolling = with_cache(model, idx, gpt.KVCache(16))
+    for t in range(15, 50):
+        fresh = model(idx[:, t - 15 : t + 1])[:, -1]
+        torch.testing.assert_close(rolling[:, t], fresh, atol=1e-4, rtol=1e-4)
+
+
 def test_the_cache_keeps_no_more_than_one_context():
     model = shaken_model()
     cache = gpt.KVCache(16)
@@ -345,6 +356,13 @@ def test_muon_takes_a_step_of_momentum_made_orthogonal():
         torch.testing.assert_close(p.detach(), wanted, atol=1e-4, rtol=1e-4)
 
 
+def test_muon_leaves_a_matrix_without_a_gradient_alone():
+    frozen, trained = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(4, 4))
+    trained.grad = torch.eye(4)
+    gpt.Muon([frozen, trained], lr=0.5, weight_decay=0.1).step()
+    assert (frozen == 1).all() and not (trained == 1).any()
+
+
 def test_muon_trains_the_matrices_of_the_blocks_and_adam_all_other_weights():
     model = shaken_model()
     adam, muon = gpt.make_optimizers(model, model.config)
@@ -368,6 +386,23 @@ def test_weight_decay_shrinks_the_matrices_of_the_blocks_and_nothing_else():
     for name, p in model.named_parameters():
         factor = 1 - 0.5 * 0.1 if name.startswith("blocks.") else 1
         torch.testing.assert_close(p.detach(), factor * before[name], msg=name)
+
+
+def test_adam_steps_by_the_running_mean_of_ten_gradients_over_the_root_of_that_of_twenty_squares():
+    model = shaken_model(learning_rate=0.5, max_steps=1)
+    adam, _ = gpt.make_optimizers(model, model.config)
+    gpt.set_learning_rate([adam], 0, model.config)
+    p = model.head.weight
+    expected = p.detach().clone()
+    mean = torch.zeros_like(p)
+    square = torch.zeros_like(p)
+    for step in (1, 2, 3):
+        p.grad = torch.randn_like(p)
+        mean = 0.9 * mean + 0.1 * p.grad
+        square = 0.95 * square + 0.05 * p.grad**2
+        expected -= 0.5 * mean / (1 - 0.9**step) / (square / (1 - 0.95**step)).sqrt()
+        adam.step()
+    torch.testing.assert_close(p.detach(), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_every_weight_is_trained(folder, tmp_path):
@@ -406,6 +441,19 @@ def test_validation_loss_is_the_mean_over_all_windows_that_do_not_overlap(traine
     some, _ = gpt.evaluate(model, tokens, characters=100)  # every seventh window: at most 100 characters
     assert some == pytest.approx(losses[::7].mean(), abs=1e-5)
     assert math.isnan(gpt.evaluate(model, tokens[:17])[1]), "one window has no standard error"
+
+
+def test_evaluations_on_the_way_take_16384_characters_of_a_long_validation_text(tmp_path):
+    tokens = random_tokens(400_000) * random_tokens(400_000, seed=1) // 11  # the first ones are frequent
+    text = "".join("abcdefghijk"[token] for token in tokens)
+    config = gpt.configure("cpu", **TINY | {"max_steps": 2, "n_layer": 1, "n_embd": 4})
+    model, vocab, results = gpt.train(text, config, tmp_path, device="cpu", max_new_tokens=5)
+    validation = torch.from_numpy(vocab.encode(text[360_000:]))
+    windows = torch.stack([validation[i : i + 17] for i in range(0, 40_000 - 16, 3 * 16)]).long()
+    assert len(windows) * 16 <= 16_384 < len(windows) * 24, "every third window"
+    loss = F.cross_entropy(model(windows[:, :16]).flatten(0, 1), windows[:, 1:].flatten())
+    assert results["run"].best_step == 2
+    assert results["run"].best_loss == pytest.approx(loss.item(), abs=1e-5)
 
 
 def test_targets_of_minus_one_do_not_count():
@@ -482,6 +530,12 @@ def test_an_empty_prompt_is_a_new_line(trained):
     model, vocab, _ = trained
     (text,) = gpt.generate(model, vocab, max_new_tokens=20, seed=3)
     assert gpt.generate(model, vocab, prompt="\n", max_new_tokens=20, seed=3) == ["\n" + text]
+
+
+def test_without_new_lines_an_empty_prompt_is_the_first_character():
+    model, vocab = shaken_model(), gpt.Vocab("abcdefghijk")
+    (text,) = gpt.generate(model, vocab, max_new_tokens=20, seed=3)
+    assert gpt.generate(model, vocab, prompt="a", max_new_tokens=20, seed=3) == ["a" + text]
 
 
 def test_a_prompt_longer_than_the_context_works(trained):
@@ -618,6 +672,9 @@ def test_in_the_first_60_percent_of_the_steps_the_windows_are_cut_into_windows_o
     ("\ufeff日本\n".encode("utf-16-be"), "it looks like UTF-16"),
     ("aé日xyz\r\n".encode() * 100_000 + b"\xff", "line 100001 is not UTF-8"),
     ("one\ntwo".encode("utf-16-le"), "it looks like UTF-16LE: iconv -f UTF-16LE"),
+    ("one\ntwo".encode("utf-16-be"), "it looks like UTF-16BE: iconv -f UTF-16BE"),
+    ("анна\nольга\n".encode("koi8-r"), "line 1 is not UTF-8; iconv -f ENCODING"),
+    ("zoë\n".encode() * 20 + b"\xed\xa0\x80", "line 21 is not UTF-8, but most of the file is: iconv -c "),
     (b"abc\0def", "it is a binary file"),
 ])
 def test_a_file_in_another_encoding_is_refused_with_the_line_and_the_command_that_converts_it(

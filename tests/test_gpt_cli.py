@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from forked import Child, run_python
 from gpt import gpt
@@ -118,6 +119,67 @@ def test_the_log_has_the_mean_loss_of_the_batches_since_the_row_before(whole):
     assert means[1:] == pytest.approx([sum(losses[:100]) / 100, sum(losses[100:]) / 20])
 
 
+def test_the_picture_of_a_run_has_its_losses_their_running_mean_and_its_evaluations(monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **options: figures.append(figure))
+    train(steps=60)
+    progress = checkpoint()["progress"]
+    losses, log = progress["losses"], progress["log"]
+    uniform, batches, means, validation = figures[0].axes[0].get_lines()
+    assert uniform.get_ydata() == pytest.approx([math.log(len(set(TEXT)))] * 2)
+    assert list(batches.get_ydata()) == losses
+    assert list(means.get_xdata()) == list(range(1, 60)), "the step of the second of two"
+    assert means.get_ydata() == pytest.approx([sum(pair) / 2 for pair in itertools.pairwise(losses)])
+    assert list(zip(validation.get_xdata(), validation.get_ydata())) == [(row[0], row[3]) for row in log]
+
+
+def test_a_log_line_gives_the_time_of_a_step_and_the_time_left(monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "perf_counter", itertools.count(0, 25).__next__)  # a step takes 25 s
+        train(steps=103)
+    said = capsys.readouterr().out
+    assert re.search(r"^step   100/103: validation .*, 25000\.0 ms a step, 1:15 left$", said, re.MULTILINE)
+    assert re.search(r"^step   103/103: validation .*, 25000\.0 ms a step$", said, re.MULTILINE)
+
+
+def test_a_long_run_is_evaluated_ten_times(monkeypatch):
+    class Pressed(gpt.Run):
+        def report(self):
+            super().report()
+            if len(self.log) == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gpt, "Run", Pressed)
+        assert train(steps=1100) == 130
+    assert [row[0] for row in checkpoint()["progress"]["log"]] == [0, 110]
+
+
+def test_a_run_is_saved_when_fifteen_seconds_have_passed_without_an_evaluation(monkeypatch):
+    now = 0
+    steps = []
+
+    def look(optimizers, step, config, set_learning_rate=gpt.set_learning_rate):
+        nonlocal now
+        now += 4  # seconds a step
+        steps.append(checkpoint()["progress"]["step"])
+        set_learning_rate(optimizers, step, config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: now)
+        patch.setattr(gpt, "set_learning_rate", look)
+        assert not train(steps=10)
+    assert steps == [0, 0, 0, 0, 4, 4, 4, 4, 8, 8]
+
+
+def test_the_seed_decides_the_run_and_its_samples(capsys):
+    samples = []
+    for seed in ("1", "1", "2"):
+        train("--seed", seed, "--max-new-tokens", "40", steps=2)
+        samples.append(capsys.readouterr().out.partition("s of training\n")[2].partition("\nin out/gpt")[0])
+    assert len(samples[0]) == 40 and samples[0] == samples[1] != samples[2]
+
+
 def test_samples_come_from_the_checkpoint_alone(capsys):
     train()
     Path("text.txt").unlink()
@@ -166,8 +228,18 @@ def test_a_fresh_run_moves_what_lies_in_its_folder_aside(capsys):
         assert f"moved aside: {name.format('')} to {name.format('2.')}" in said
 
 
+def test_no_file_is_moved_over_another_one():
+    train()
+    Path("out/gpt/log.1.csv").write_text("mine")
+    train("--seed", "1")
+    assert Path("out/gpt/log.1.csv").read_text() == "mine"
+    assert Path("out/gpt/model.2.pt").exists() and Path("out/gpt/log.2.csv").exists()
+
+
 def test_the_default_text_is_found_from_any_folder():
     assert gpt.find_file("tinyshakespeare.txt") == ROOT / "data" / "tinyshakespeare.txt"
+    Path("tinyshakespeare.txt").write_text(TEXT)
+    assert gpt.find_file("tinyshakespeare.txt") == Path.cwd() / "tinyshakespeare.txt", "the nearest one"
 
 
 # Going on
@@ -223,6 +295,19 @@ def test_max_steps_is_the_total_when_resuming(capsys):
     assert not gpt.main(["--resume", "--device", "cpu", "--max-new-tokens", "5"])  # it ended: nothing to do
     assert checkpoint()["progress"]["step"] == 6
     assert [row[0] for row in checkpoint()["progress"]["log"]] == [0, 4, 6], "no step is evaluated twice"
+
+
+def test_a_resumed_run_counts_its_time_on_and_keeps_its_best_weights():
+    train(steps=4)
+    saved = checkpoint()
+    saved["progress"] |= {"seconds": 1000.0, "best_loss": 0.5}  # better than any that will follow
+    torch.save(saved, "out/gpt/model.pt")
+    assert not gpt.main(["--resume", "--device", "cpu", "--max-steps", "6", "--max-new-tokens", "5"])
+    progress = checkpoint()["progress"]
+    assert 1000 < progress["seconds"] == progress["log"][-1][1]
+    assert progress["best_loss"] == 0.5
+    for name, weight in saved["progress"]["best"].items():
+        assert torch.equal(progress["best"][name], weight), name
 
 
 def test_a_resumed_run_takes_its_threads_and_puts_threads_and_random_numbers_back(capsys):
@@ -282,6 +367,13 @@ def test_a_run_that_diverged_says_so(capsys):
         capsys.readouterr().out)
 
 
+def test_a_run_that_cannot_move_keeps_its_first_weights_and_is_not_said_to_have_learned_by_heart(capsys):
+    assert not train("-l", "0")
+    said = capsys.readouterr().out
+    assert checkpoint()["progress"]["best_step"] == 0
+    assert "WARNING: validation never got below its first value" in said and "by heart" not in said
+
+
 def test_a_run_that_learned_something_does_not_warn(whole):
     assert "WARNING" not in whole[1].stdout
 
@@ -329,6 +421,15 @@ def test_finetuning_keeps_the_rows_of_known_characters_and_adds_new_ones():
     names = "token_embedding.weight", "previous.0.weight", "head.weight"
     assert {weights[name].shape[0] for name in names} == {len(after["chars"])}
     assert weights["token_embedding.weight"][len(before["chars"]) :].std() > 0
+
+
+def test_finetuning_takes_the_sizes_of_the_other_run():
+    train("--n-head", "4", "--n-layer", "2", out="base")
+    assert not gpt.main(["-i", "text.txt", "--init-from", "base", "--max-steps", "1", "--device", "cpu",
+                         "--max-new-tokens", "5"])
+    base, config = checkpoint("base")["config"], checkpoint()["config"]
+    for name in ("n_layer", "n_head", "n_embd", "block_size"):
+        assert config[name] == base[name]
 
 
 def test_finetuning_begins_with_the_best_weights_not_with_the_last():

@@ -15,6 +15,7 @@ import os
 import pickle
 import pty
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from torch import nn
 
 from forked import Child, run_python
@@ -290,7 +292,9 @@ def test_ngram_is_the_smoothed_ratio_of_counts_also_for_letters_never_seen_toget
 
 def test_ngram_training_takes_the_alpha_of_the_best_validation_loss_and_prints_all_five(capsys):
     words = make_words(300)
-    model, vocab, _ = mm.train(words, mm.configure("ngram", block_size=3))
+    model, vocab, results = mm.train(words, mm.configure("ngram", block_size=3))
+    training = mm.Words(mm.split(words)["training"], vocab)
+    assert results["run"].losses == pytest.approx([mm.evaluate(model, training)[0]])
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("alpha")]
     tried = {float(row[1]): float(row[3]) for row in rows}
     assert len(tried) == 5
@@ -650,6 +654,13 @@ def test_muon_takes_a_step_of_momentum_made_orthogonal():
         torch.testing.assert_close(p.detach(), wanted, atol=1e-4, rtol=1e-4)
 
 
+def test_muon_leaves_a_matrix_without_a_gradient_alone():
+    frozen, trained = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(4, 4))
+    trained.grad = torch.eye(4)
+    mm.Muon([frozen, trained], lr=0.5, weight_decay=0.1).step()
+    assert (frozen == 1).all() and not (trained == 1).any()
+
+
 @pytest.mark.parametrize("name", LEARNED)
 def test_weight_decay_shrinks_matrices_and_embeddings_but_neither_gains_nor_biases(name):
     model = make_model(name)
@@ -666,6 +677,25 @@ def test_weight_decay_shrinks_matrices_and_embeddings_but_neither_gains_nor_bias
         factor = 1 - 0.5 * 0.1 if p.dim() == 2 else 1
         assert torch.allclose(p, factor * before[key], atol=1e-6), key
         assert (p in by_muon) == (p.dim() == 2 and key.startswith("blocks.")), key
+
+
+@pytest.mark.parametrize("name", ["bigram", "transformer"])
+def test_adam_steps_by_the_running_mean_of_ten_gradients_over_the_root_of_that_of_a_hundred_squares(name):
+    model = make_model(name)
+    config = mm.configure(name, weight_decay=0, learning_rate=0.5, max_steps=1)
+    adam = mm.make_optimizers(model, config)[0]
+    mm.set_learning_rate([adam], 0, config)
+    p = adam.param_groups[0]["params"][0]
+    expected = p.detach().clone()
+    mean = torch.zeros_like(p)
+    square = torch.zeros_like(p)
+    for step in (1, 2, 3):
+        p.grad = torch.randn_like(p)
+        mean = 0.9 * mean + 0.1 * p.grad
+        square = 0.99 * square + 0.01 * p.grad**2
+        expected -= 0.5 * mean / (1 - 0.9**step) / (square / (1 - 0.99**step)).sqrt()
+        adam.step()
+    torch.testing.assert_close(p.detach(), expected, atol=1e-4, rtol=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -800,7 +830,9 @@ def test_one_command_trains_every_type_with_a_table_and_a_picture(runs):
     table = printed[printed.index("validation    test") :]
     for name in TYPES:
         assert f"== {name} ==" in printed
-        assert any(line.split()[0] == name for line in table.splitlines() if line.strip())
+        row = next(line.split() for line in table.splitlines() if line.split()[:1] == [name])
+        section = printed[printed.index(f"== {name} ==") :]
+        assert f", validation {row[3]}, test {row[4]} (" in section[: section.index("best in validation")]
         assert {"model.pt", "log.csv", "loss.png"} <= {path.name for path in (runs / "out" / name).iterdir()}
     assert "a uniform guess has a loss of 1.7918" in printed
     assert any(path.suffix == ".png" for path in (runs / "out").iterdir())
@@ -886,6 +918,48 @@ def test_samples_are_marked_new_or_by_the_split_that_has_them(capsys):
     assert not marked["new"] & set(words)
 
 
+def test_a_word_without_letters_is_printed_as_nothing(capsys):
+    mm.print_words(["ab", "", "cd"], {"training": mm.Words(["cd", "dc"], VOCAB)})
+    assert capsys.readouterr().out == "  new: ab, (nothing)\n  in training: cd\n"
+
+
+def test_the_end_of_a_run_gives_the_loss_of_each_part_and_the_standard_error_of_the_test(capsys):
+    model, vocab, _ = mm.train(WORDS, mm.configure("bigram", max_steps=2))
+    losses = {name: mm.evaluate(model, mm.Words(part, vocab)) for name, part in mm.split(WORDS).items()}
+    assert (f"loss: training {losses['training'][0]:.4f}, validation {losses['validation'][0]:.4f}, "
+            f"test {losses['test'][0]:.4f} (standard error {losses['test'][1]:.4f}) with the weights of step 2"
+            ) in capsys.readouterr().out
+
+
+def test_samples_are_shown_at_the_first_two_evaluations_and_then_at_every_fourth(capsys):
+    mm.train(WORDS, mm.configure("bigram", max_steps=500, batch_size=4))
+    parts = re.split(r"^step +(\d+)/500: validation .*\n", capsys.readouterr().out, flags=re.MULTILINE)
+    shown = [step for step, after in zip(parts[1::2], parts[2::2]) if after.startswith("  ")]
+    assert shown == ["0", "100", "400"]
+
+
+def test_the_log_line_gives_the_time_of_a_step_and_the_time_left(monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "perf_counter", itertools.count(0, 25).__next__)  # a step takes 25 s
+        mm.train(WORDS, mm.configure("bigram", max_steps=103))
+    said = capsys.readouterr().out
+    assert re.search(r"^step   100/103: validation .*, 25000\.0 ms a step, 1:15 left$", said, re.MULTILINE)
+    assert re.search(r"^step   103/103: validation .*, 25000\.0 ms a step$", said, re.MULTILINE)
+
+
+def test_a_long_run_is_evaluated_twenty_times(monkeypatch):
+    class Pressed(mm.Run):
+        def report(self):
+            super().report()
+            if len(self.log) == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mm, "Run", Pressed)
+        assert go("-i", "words.txt", "--type", "bigram", "--max-steps", "2200", *TINY) == 130
+    assert [row["step"] for row in read_log("out/makemore")] == ["0", "110"]
+
+
 def test_sampled_lines_with_commas_are_printed_apart(capsys):
     words = [f'{i},"{a}, {b}",yes' for i in range(10) for a in "ab" for b in "cd"]
     samples = mm.train(words, mm.configure("ngram"), "out/makemore", num_samples=9).results["samples"]
@@ -957,6 +1031,19 @@ def test_a_fresh_run_moves_the_files_of_earlier_ones_aside(trained, capsys):
         assert third[f"{name}.1{suffix}"] == second[f"{name}.1{suffix}"] == first[f"{name}{suffix}"]
         assert third[f"{name}.2{suffix}"] == second[f"{name}{suffix}"]
     assert saved(out)["config"]["type"] == "gru"
+
+
+def test_no_file_is_moved_over_another_one(trained):
+    out = trained("bigram")
+    (out / "log.1.csv").write_text("mine")
+    assert not go("-i", "words.txt", "--type", "ngram", "-o", out)
+    assert (out / "log.1.csv").read_text() == "mine"
+    assert (out / "model.2.pt").exists() and (out / "log.2.csv").exists()
+
+
+def test_the_seed_decides_the_samples_of_a_run():
+    samples = [mm.train(WORDS, mm.configure("ngram", seed=seed)).results["samples"] for seed in (1, 1, 2)]
+    assert samples[0] == samples[1] != samples[2]
 
 
 def test_the_seed_decides_the_run():
@@ -1047,6 +1134,23 @@ def stopped(tmp_path_factory):
     return folder, process.wait(), shown.decode()
 
 
+def test_a_run_is_saved_when_fifteen_seconds_have_passed_without_an_evaluation(monkeypatch):
+    now = 0
+    steps = []
+
+    def look(optimizers, step, config, set_learning_rate=mm.set_learning_rate):
+        nonlocal now
+        now += 4  # seconds a step
+        steps.append(saved("out/makemore")["progress"]["step"])
+        set_learning_rate(optimizers, step, config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: now)
+        patch.setattr(mm, "set_learning_rate", look)
+        assert not go("-i", "words.txt", "--type", "bigram", "--max-steps", "10", *TINY)
+    assert steps == [0, 0, 0, 0, 4, 4, 4, 4, 8, 8]
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(stopped):
     folder, status, shown = stopped
     assert status == 130
@@ -1091,6 +1195,15 @@ def test_a_resumed_run_may_be_given_a_larger_total(trained):
     assert content["progress"]["step"] == len(content["progress"]["losses"]) == 11
     steps = [int(row["step"]) for row in read_log(out)]
     assert steps == sorted(set(steps))
+
+
+def test_a_resumed_run_counts_its_time_on(trained):
+    out = trained("mlp")
+    content = saved(out)
+    content["progress"]["seconds"] = 1000.0
+    torch.save(content, out / "model.pt")
+    assert not go("--resume", "-o", out, "--max-steps", 8)
+    assert 1000 < saved(out)["progress"]["seconds"] == saved(out)["progress"]["log"][-1][1]
 
 
 def test_resuming_a_finished_run_changes_no_weight(trained):
@@ -1462,6 +1575,14 @@ def test_the_real_list_of_names_is_read_whole():
 # Pictures
 
 
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that a test saves, none of them drawn."""
+    kept = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **options: kept.append(figure))
+    return kept
+
+
 @pytest.mark.parametrize("name", ["mlp", "batchnorm", "ninja", "wavenet"])
 def test_diagnosis_draws_and_prints_without_touching_the_run(name, runs, capsys):
     assert not mm.main(["-i", "words.txt", "--type", name, "--max-steps", "6", *TINY, "--diagnose"])
@@ -1478,13 +1599,34 @@ def test_a_diagnosis_prints_what_autograd_says_of_the_inputs_of_tanh(capsys):
     data = mm.Words(WORDS, VOCAB)
     mm.Diagnosis(model, data)
     x, y = data.batch(torch.arange(len(data)))
-    z = model.layers[0](model.embed(mm.contexts(x, model.context)).flatten(2)).detach().requires_grad_()
-    out = torch.tanh(z)
-    (gradient,) = torch.autograd.grad(mm.loss_of(model.head(out), y), z)
-    saturated = out.flatten(0, 1).abs() > 0.97
-    assert (f"at the beginning: layer 1, {100 * saturated.float().mean():.2f} % saturated, "
-            f"{saturated.all(0).sum()} dead units; gradients: std {gradient.std():.1e}\n"
-            ) in capsys.readouterr().out
+    said = capsys.readouterr().out
+    vectors = model.embed(mm.contexts(x, model.context)).flatten(2)
+    hidden = model.layers[0]
+    for when, factor in (("a bad start", 5), ("at the beginning", 1)):
+        z = (vectors @ (factor * hidden.weight.T) + hidden.bias).detach().requires_grad_()
+        out = torch.tanh(z)
+        (gradient,) = torch.autograd.grad(mm.loss_of(model.head(out), y), z)
+        saturated = out.flatten(0, 1).abs() > 0.97
+        assert (f"{when}: layer 1, {100 * saturated.float().mean():.2f} % saturated, "
+                f"{saturated.all(0).sum()} dead units; gradients: std {gradient.std():.1e}\n") in said
+
+
+def test_a_diagnosis_prints_how_far_the_steps_moved_the_weights(figures, capsys):
+    model = make_model("mlp")
+    diagnosis = mm.Diagnosis(model, mm.Words(WORDS, VOCAB))
+    weight = model.head.weight.detach()  # shares its memory
+    ratios = []
+    for size in (0.1, 0.0001, 0.01):
+        diagnosis.measure()
+        update = size * torch.randn_like(weight)
+        ratios.append(math.log10(update.std() / weight.std()))
+        weight += update
+    diagnosis.finish(Path("diagnose.png"))
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("head "))
+    assert line.split()[1:] == ["log10(update/weight):", "median", f"{ratios[2]:+.2f},", "last",
+                                f"{ratios[2]:+.2f}"]
+    curves = {curve.get_label(): curve for curve in figures[0].axes[-1].get_lines()}
+    assert curves["head"].get_ydata() == pytest.approx(ratios, abs=1e-3)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -1551,10 +1693,13 @@ class Endless(Mine):
         return super().forward(x).index_fill(2, torch.tensor([0]), -30)
 
 
-def test_the_samples_of_a_run_are_no_longer_than_its_longest_words_may_be(monkeypatch):
+def test_the_samples_of_a_run_are_no_longer_than_its_longest_words_may_be(monkeypatch, capsys):
     monkeypatch.setitem(mm.MODELS, "mine", Endless)
     config = mm.configure("mine", like="mlp", max_steps=1, max_length=9)
     assert [len(word) for word in mm.train(WORDS, config).results["samples"]] == [9] * 20
+    capsys.readouterr()
+    assert not mm.main(["--sample-only"])
+    assert [len(word) for word in capsys.readouterr().out.splitlines()] == [9] * 20
 
 
 @pytest.mark.parametrize("name, mixed", [("batchnorm", True), ("wavenet", True), ("mlp", False)])
@@ -2138,9 +2283,7 @@ def test_the_table_of_pairs_fits_its_picture_and_has_no_two_rows_of_one_name(let
         assert len(set(names)) == len(names) <= 30
 
 
-def test_the_table_of_pairs_shows_how_often_a_letter_followed_another(monkeypatch):
-    figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **options: figures.append(figure))
+def test_the_table_of_pairs_shows_how_often_a_letter_followed_another(figures):
     model = make_model("bigram")
     mm.draw_pairs(model, VOCAB, mm.Words(WORDS, VOCAB), Path("pairs.png"))
     pairs = Counter(pair for word in WORDS for pair in itertools.pairwise(f".{word}."))
@@ -2149,6 +2292,65 @@ def test_the_table_of_pairs_shows_how_often_a_letter_followed_another(monkeypatc
         column, row = text.get_position()
         shown[".abcde"[row], ".abcde"[column]] = int(text.get_text())
     assert shown == pairs
+
+
+MANY = [chr(0x4E00 + i) for i in range(60)]
+MORE_AND_MORE = [letter * number for number, letter in enumerate(MANY, 1)]  # the last letters are frequent
+
+
+def test_the_learned_table_of_pairs_has_the_numbers_that_the_bigram_expects(figures):
+    vocab = mm.Vocab("".join(MANY))
+    torch.manual_seed(0)
+    model = mm.Bigram(dataclasses.replace(mm.configure("bigram"), vocab_size=len(vocab)))
+    nn.init.normal_(model.table.weight)
+    mm.draw_pairs(model, vocab, mm.Words(MORE_AND_MORE, vocab), Path("pairs.png"))
+    learned = figures[0].axes[1]
+    names = [label.get_text() for label in learned.get_xticklabels()]
+    assert names == [".", *MANY[31:]], "the thirty most frequent"
+    shown = torch.zeros(30, 30)
+    for text in learned.texts:
+        column, row = text.get_position()
+        shown[row, column] = int(text.get_text())
+    tokens = [0, *range(32, 61)]
+    probabilities = model.table.weight.softmax(1)[tokens][:, tokens]
+    counts = torch.tensor([60, *range(32, 61)])  # a letter that comes n times is followed n times
+    assert (shown - counts[:, None] * probabilities).abs().max() <= 0.51
+
+
+def test_the_picture_of_the_letters_has_the_fifty_most_frequent_and_their_principal_components(figures):
+    vocab = mm.Vocab("".join(MANY))
+    torch.manual_seed(0)
+    model = mm.MLP(dataclasses.replace(mm.configure("mlp", n_embd=4), vocab_size=len(vocab)))
+    mm.draw_letters(model, vocab, mm.Words(MORE_AND_MORE, vocab), Path("letters.png"))
+    ax = figures[0].axes[0]
+    assert sorted(text.get_text() for text in ax.texts) == [".", *MANY[11:]]
+    variances = np.linalg.eigvalsh(np.cov(model.embed.weight[[0, *range(12, 61)]].detach().T))[::-1]
+    points = np.array([text.get_position() for text in ax.texts])
+    assert points.var(0, ddof=1) == pytest.approx(variances[:2], rel=1e-4)
+    first, second = 100 * variances[:2] / variances.sum()
+    assert ax.get_xlabel() == f"first principal component ({first:.0f} % of the variance)"
+    assert ax.get_ylabel() == f"second ({second:.0f} %)"
+
+
+def test_the_picture_of_a_run_has_its_losses_their_running_mean_and_its_evaluations(figures):
+    run = mm.train(WORDS, mm.configure("bigram", max_steps=60)).results["run"]
+    uniform, batches, means, validation = figures[0].axes[0].get_lines()
+    assert uniform.get_ydata() == pytest.approx([math.log(6)] * 2)
+    assert list(batches.get_ydata()) == run.losses
+    assert list(means.get_xdata()) == list(range(1, 60)), "the step of the second of two"
+    assert means.get_ydata() == pytest.approx([sum(pair) / 2 for pair in itertools.pairwise(run.losses)])
+    assert list(zip(validation.get_xdata(), validation.get_ydata())) == [(row[0], row[3]) for row in run.log]
+
+
+def test_the_labels_of_curves_that_end_together_do_not_touch(figures):
+    run = mm.train(WORDS, mm.configure("bigram", max_steps=2)).results["run"]
+    names = ["mlp", "gru", "lstm", "ngram"]
+    mm.draw_losses(dict.fromkeys(names, run), Path("losses.png"))
+    figures[-1].draw_without_rendering()  # puts everything in its place
+    labels = figures[-1].axes[0].texts
+    assert [label.get_text() for label in labels] == [f"{name} {run.best_loss:.3f}" for name in names]
+    boxes = [Text.get_window_extent(label) for label in labels]  # without the line to the curve
+    assert all(lower.y1 < upper.y0 for lower, upper in itertools.pairwise(boxes))
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from micrograd.engine import Value, cross_entropy, dot, gradcheck, linear, logsumexp, no_grad, softmax, vsum
 from micrograd.nn import MLP, SGD, Adam, Layer, Neuron, hinge, mse
 
@@ -253,6 +254,9 @@ def test_an_nary_node_is_one_node():
 def test_an_empty_sum_is_zero_and_an_empty_dot_its_bias():
     assert vsum([]).data == dot([], []).data == 0.0
     assert dot([], [], 3).data == 3.0
+    with elementary():
+        assert vsum([]).data == dot([], []).data == 0.0
+        assert dot([], [], 3).data == 3.0
 
 
 def test_a_generator_will_do_for_a_list():
@@ -664,6 +668,8 @@ def test_a_wrong_number_of_inputs_is_a_sentence():
             module([1.0, 2.0])
     with pytest.raises(ValueError, match="1 weights do not fit 2 inputs"):
         dot([Value(1)], [1, 2])
+    with pytest.raises(ValueError):
+        linear([[Value(1)], [Value(2)]], [3], [Value(4)])
     with pytest.raises(ValueError, match="got 1 for 2"):
         mse([Value(1), Value(2)], [1])
     with pytest.raises(ValueError, match="got 0 for 0"):
@@ -952,6 +958,18 @@ def test_a_picture_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch, c
     micrograd.engine.main(epochs=1)
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("moons.png was not drawn: ") and "'moons.png'" in last
+
+
+def test_the_picture_of_the_moons_is_blue_where_scores_and_labels_are_positive(monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **options: figures.append(figure))
+    points, labels = make_moons(40)
+    micrograd.engine.draw_moons(lambda point: Value(point[0] - 0.5), points, labels, "moons.png")
+    areas, boundary, dots = figures[0].axes[0].collections
+    assert [red < blue for red, _, blue, _ in areas.get_facecolor()] == [False, False, True, True]
+    assert boundary.get_paths()[0].vertices[:, 0] == pytest.approx(0.5)
+    assert dots.get_offsets().tolist() == pytest.approx(np.array(points))
+    assert [red < blue for red, _, blue, _ in dots.get_facecolor()] == [label == 1 for label in labels]
 
 
 def test_the_picture_of_a_training_run_is_drawn_from_its_losses_predictions_and_gradients(tmp_path):

@@ -376,6 +376,15 @@ def test_samples_come_from_the_checkpoint_alone(whole, capsys):
     assert not mixture.main([*arguments, "--last", "--max-new-tokens", "5"])
 
 
+def test_the_best_weights_are_loaded_or_the_last(whole):
+    saved = checkpoint(whole)
+    saved["model"]["weight"] += 1
+    torch.save(saved, "model.pt")
+    for last, weights in ((False, saved["progress"]["best"]), (True, saved["model"])):
+        loaded = mixture.load("model.pt", last=last)[0].state_dict()
+        assert all(torch.equal(loaded[name], weight) for name, weight in weights.items())
+
+
 def test_a_run_begins_with_the_weights_of_another_one_and_counts_its_own_text(whole):
     Path("text.txt").write_text("THE CAT sat on ÄÖÜ\n" * 60)
     assert not mixture.main(["-i", "text.txt", "--init-from", str(whole), "--max-steps", "1", "-b", "2",

@@ -72,6 +72,42 @@ def test_elementary_nodes_give_the_same_loss_and_gradients():
     assert results[0] == pytest.approx(results[1], rel=1e-11, abs=1e-12)
 
 
+def test_weights_begin_small():
+    random.seed(7)
+    weights = torch.tensor([p.data for p in GPT().parameters()])
+    assert weights.std().item() == pytest.approx(0.08, rel=0.05)
+
+
+def test_training_takes_the_steps_of_torchs_adam_with_a_rate_that_falls_to_zero():
+    names = ["ava", "zoe"]
+    random.seed(7)
+    weights = weights_of(GPT())
+    optimizer = torch.optim.Adam(weights.values(), betas=(0.85, 0.99))
+    for step, rate in enumerate([0.01, 0.0075, 0.005, 0.0025]):
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        torch_loss(weights, names[step % 2], n_head=4).backward()
+        optimizer.step()
+    random.seed(7)
+    trained = weights_of(train(names, steps=4))
+    for name in MATRICES:
+        torch.testing.assert_close(trained[name], weights[name], rtol=1e-6, atol=1e-6)
+
+
+def test_samples_follow_the_probabilities_at_their_temperature():
+    random.seed(7)
+    model = GPT(n_embd=4, n_head=2, block_size=1)  # names of one letter
+    for p in model.parameters():
+        p.data *= 20
+    logits = torch.tensor([logit.data for logit in model(0, [], [])])
+    for options, temperature in (({}, 0.7), ({"temperature": 2}, 2)):
+        samples = [model.sample(**options) or "." for _ in range(400)]
+        found = torch.tensor([samples.count(letter) / 400 for letter in LETTERS])
+        expected = (logits / temperature).softmax(0)
+        assert (found - expected).abs().max() < 0.08
+        assert (found - logits.softmax(0)).abs().max() > 0.12
+
+
 def test_training_learns_a_name_and_sampling_writes_it(capsys):
     random.seed(5)
     model = train(["ava"], steps=60)
