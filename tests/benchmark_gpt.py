@@ -35,7 +35,7 @@ from gpt import gpt, mixture
 
 LONG = {  # the flags of the long runs
     "gpt": ["--dropout", "0.05", "--weight-decay", "0.1", "--max-steps", "3000"],
-    "mixture": ["--dropout", "0.05", "--weight-decay", "0.1", "--max-steps", "3000"],
+    "mixture": ["--n-layer", "4", "--dropout", "0.05", "--weight-decay", "0.1", "--max-steps", "3000"],
 }
 SETTINGS = {  # of runs with so many seconds of training; others: the defaults
     ("gpt", 60): {"block_size": 256, "batch_size": 8},
