@@ -257,8 +257,8 @@ def idea():
 
 # ------------------------------------------------------------------------------------------------------------
 # The checks. `mistakes` lists what common mistakes give, each with its hint.
-# If you add functions of your own, their names must not begin with _, check_ or train_, nor be Wrong, verdict,
-# write_copy, main or EXERCISES: the definitions below would replace them.
+# If you add functions of your own, their names must not begin with _, check_ or train_, nor be Wrong,
+# verdict, write_copy, main or EXERCISES: the definitions below would replace them.
 
 
 def _compare(what, got, expected, tolerance=1e-5, mistakes=(), otherwise="", note=None):
@@ -762,11 +762,11 @@ def check_calculator(solve):
             got = calculator.read(operation, text)
             expected = _answer_to(a, operation, b)
             if not _same_answer(got, expected):
-                raise Wrong(f"write({a}, {operation!r}, {b}) returned {text!r}; read should make {expected} of "
-                            f"it, got {_short(got)}{_reading_hint(got, expected)}")
+                raise Wrong(f"write({a}, {operation!r}, {b}) returned {text!r}; read should make {expected} "
+                            f"of it, got {_short(got)}{_reading_hint(got, expected)}")
         if not _takes_the_answer_from(calculator, operation):
-            raise Wrong(f"read for 97{operation}12: changing a digit of the answer in the text does not change "
-                        "what read returns; take the answer from the text, do not calculate")
+            raise Wrong(f"read for 97{operation}12: changing a digit of the answer in the text does not "
+                        "change what read returns; take the answer from the text, do not calculate")
     mean = statistics.fmean(lengths)
     return f"{mean:.1f} characters on average, {max(lengths)} at most; --train 7.8 trains a gpt on them"
 
@@ -1215,7 +1215,7 @@ def _parse_arguments(arguments):
     parser = _Parser(prog="exercises", description=__doc__,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", metavar="NUMBER",
-                        help=f"any of {', '.join(EXERCISES)}; a prefix such as 1 selects every exercise that begins with it")
+                        help=f"any of {', '.join(EXERCISES)}; a prefix selects all that begin with it")
     parser.add_argument("--copy", metavar="FILE", help="write a copy of this file, to work in, and stop")
     parser.add_argument("--json", action="store_true", help="print a JSON object per exercise, for teachers")
     defaults = ", ".join(f"{steps} in {number}" for number, steps in _STEPS.items())

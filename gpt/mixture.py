@@ -2,8 +2,8 @@
 
     python mixture.py                                  train and sample, as gpt.py does, in out/mixture
 
-Two old ideas supply what a small transformer learns slowly, or never. Counts (lecture 2, done
-right: Kneser & Ney 1995) know what followed the last six characters anywhere in the training text. A copying
+Two old ideas supply what a small transformer learns slowly, or never. Counts (lecture 2, done right:
+Kneser & Ney 1995) know what followed the last six characters anywhere in the training text. A copying
 head (Olsson et al. 2022) knows what followed the same characters earlier in the window, for example in a name
 that has only just been introduced. `Mixture` gives both to a `GPT` from gpt.py and lets it learn how much to
 trust them.

@@ -376,8 +376,8 @@ def search():
     """6.3 Beat 1.993 (lecture 6; the row "wavenet" of `DEFAULTS` in makemore.py).
 
     The lecture ends with a network whose validation loss is 1.993, on its own list of names, and leaves it to
-    you to do better. With our list, makemore.py's default wavenet reaches 1.994. Write a harness of your own, in a file
-    of your own: a loop over settings that calls
+    you to do better. With our list, makemore.py's default wavenet reaches 1.994. Write a harness of your own,
+    in a file of your own: a loop over settings that calls
 
         makemore.train(words, makemore.configure("wavenet", **settings), folder)
 
@@ -624,8 +624,8 @@ def check_split(solve):
         raise Wrong("every word should be in one part, but some are in two or in none; cut one shuffled list")
     for name, part in zip(("training", "validation", "test"), parts):
         if len({words.index(word) // 100 for word in part}) < 5:  # a random part has words of every fifth
-            raise Wrong(f"the {name} words should be from the whole list; shuffle first: our list is sorted by "
-                        "sex and from frequent to rare")
+            raise Wrong(f"the {name} words should be from the whole list; shuffle first: our list is sorted "
+                        "by sex and from frequent to rare")
     random.seed(5)
     if [list(part) for part in _ask(solve, words, 1)] != parts:
         raise Wrong("the same seed should give the same parts, but did not; use random.Random(seed)")
@@ -746,7 +746,7 @@ def check_kneser_ney(solve):
         if not callable(q):
             raise Wrong(f"expected a function, got {_short(q)}")
         got = q(beginning)
-        _expect_probabilities(got)  # here its length alone: the hints below may be for what is no distribution
+        _expect_probabilities(got)  # their number alone: the hints below are for wrong distributions too
         what = (f"the words {', '.join(words)} with n = {n} and a discount of 0.5: "
                 f"the probability of {letter} after {beginning!r}")
         known = mistakes if n == 1 else mistakes_of_two
@@ -1436,7 +1436,7 @@ def _parse_arguments(arguments):
     parser = _Parser(prog="exercises", description=__doc__,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", metavar="NUMBER",
-                        help=f"any of {', '.join(EXERCISES)}; a prefix such as 1 selects every exercise that begins with it")
+                        help=f"any of {', '.join(EXERCISES)}; a prefix selects all that begin with it")
     parser.add_argument("--copy", metavar="FILE", help="write a copy of this file, to work in, and stop")
     parser.add_argument("--json", action="store_true", help="print a JSON object per exercise, for teachers")
     args = parser.parse_args(arguments)

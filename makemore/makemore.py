@@ -284,11 +284,11 @@ def fit_to_data(config, words, vocab):
     block_size = config.block_size
     if block_size == 0:
         block_size = longest
-    kind = MODELS[config.type]
-    if issubclass(kind, (Transformer, BagOfWords)) and block_size < longest:
+    model_class = MODELS[config.type]
+    if issubclass(model_class, (Transformer, BagOfWords)) and block_size < longest:
         raise UserError(f"--block-size {block_size} is too short: "
                         f"the longest word and its end need {longest}")
-    if issubclass(kind, NGram) and V ** (block_size + 1) >= 2**63:
+    if issubclass(model_class, NGram) and V ** (block_size + 1) >= 2**63:
         raise UserError(f"--block-size {block_size} is too long: with {V} letters, group numbers exceed 2^63")
     return dataclasses.replace(config, vocab_size=V, block_size=block_size)
 

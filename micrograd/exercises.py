@@ -46,7 +46,8 @@ def gradient(a, b, c):
 def forward_difference(function, point, h):
     """1.2 The gradient without any rules (lecture 1, "derivative of a function with multiple inputs").
 
-    Increase one input at a time by h and see how much the result changes. The slope is that change divided by h.
+    Increase one input at a time by h and see how much the result changes. The slope is that change divided
+    by h.
 
     In: a function of several floats, called as function(*point); the point, a list of floats, which you must
     not change; h, a small float. Out: a list with one slope per input.
@@ -424,7 +425,7 @@ def _parse_arguments(arguments):
     parser = _Parser(prog="exercises", description=__doc__,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", metavar="NUMBER",
-                        help=f"any of {', '.join(EXERCISES)}; a prefix such as 1 selects every exercise that begins with it")
+                        help=f"any of {', '.join(EXERCISES)}; a prefix selects all that begin with it")
     parser.add_argument("--copy", metavar="FILE", help="write a copy of this file, to work in, and stop")
     parser.add_argument("--json", action="store_true", help="print a JSON object per exercise, for teachers")
     args = parser.parse_args(arguments)

@@ -272,7 +272,8 @@ def words_of(text):
 
 
 def invented_words(sample, text):
-    """(the words of a sample that do not occur in the text, all its words), without a last one that may be cut."""
+    """(the words of a sample that do not occur in the text, all its words); the last one may be cut, and is left
+    out."""
     words = words_of(sample)
     if words and sample.lower().endswith(words[-1]):
         words.pop()

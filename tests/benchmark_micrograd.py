@@ -1,4 +1,4 @@
-"""Figures of micrograd, beside PyPI's micrograd 0.1.0. Let the machine do nothing else; memory is right on Linux.
+"""Figures of micrograd, beside PyPI's micrograd 0.1.0. Let the machine do nothing else. Memory: on Linux only.
 
     python tests/benchmark.py micrograd [--pypi DIR]   DIR holds PyPI's package; without it pip fetches it
 
